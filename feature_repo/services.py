@@ -1,0 +1,17 @@
+"""Which features a model is offered: one service per target. A bundle pins the list that it was trained on."""
+
+from feast import FeatureService
+from views import all_activity, category_activity, user_activity, user_category
+
+purchase_7d = FeatureService(
+    name="purchase_7d",
+    features=[
+        # The last known offset tells the hour, which the moment brings along; it says nothing about taste.
+        user_activity[[field.name for field in user_activity.features if field.name != "any_utc_offset_s_last"]],
+        user_category,
+        category_activity,
+        all_activity,
+    ],
+    owner="growth",
+    description="Will this user buy in this category within 7 days?",
+)

@@ -1,0 +1,111 @@
+"""The features: what is known about users, categories and items at any instant. Adding one is one line.
+
+After a change: `opportune apply`, then `opportune backfill` and `opportune rebuild`.
+"""
+
+from datetime import timedelta
+
+from entities import all_users, category, item, user
+from feast import FeatureView, Field
+from feast.types import Bool, Int64, String
+
+from feast_plugin.definitions import age, behavior_view, count, ever, last, plain_source, total
+
+# What a person did that says something about their taste, from the strongest to the weakest sign.
+INTEREST = ("purchase", "add_to_cart", "item_view")
+
+user_activity = behavior_view(
+    "user_activity",
+    entity=user,
+    owner="growth",
+    description="What a user does, over all categories.",
+    selects=INTEREST,
+    features=[
+        count("purchase", over="1h"),
+        count("purchase", over="24h"),
+        count("purchase", over="7d"),
+        count("purchase", over="30d"),
+        count("purchase"),
+        total("purchase.value", over="30d"),
+        ever("purchase"),
+        age("purchase"),
+        last("purchase.category"),
+        count("add_to_cart", over="1h"),
+        count("add_to_cart", over="24h"),
+        count("item_view", over="1h"),
+        count("item_view", over="24h"),
+        count("item_view", over="7d"),
+        age("item_view"),
+        last("*.utc_offset_s"),
+    ],
+)
+
+user_category = behavior_view(
+    "user_category",
+    entity=(user, category),
+    owner="growth",
+    description="What a user does within one category.",
+    selects=INTEREST,
+    features=[
+        count("purchase", over="1h"),
+        count("purchase", over="24h"),
+        count("purchase", over="7d"),
+        count("purchase", over="30d"),
+        count("purchase"),
+        total("purchase.value", over="30d"),
+        ever("purchase"),
+        age("purchase"),
+        count("add_to_cart", over="24h"),
+        count("item_view", over="1h"),
+        count("item_view", over="24h"),
+    ],
+)
+
+category_activity = behavior_view(
+    "category_activity",
+    entity=category,
+    owner="merchandising",
+    description="How popular a category is with everybody.",
+    personal_data="aggregate",
+    selects=INTEREST,
+    features=[
+        count("purchase", over="1h"),
+        count("purchase", over="24h"),
+        count("purchase", over="7d"),
+        count("purchase", over="30d"),
+        total("purchase.value", over="30d"),
+        age("purchase"),
+    ],
+)
+
+all_activity = behavior_view(
+    "all_activity",
+    entity=all_users,
+    owner="merchandising",
+    description="How much everybody does together: what the popularity of a category is measured against.",
+    personal_data="aggregate",
+    selects=INTEREST,
+    features=[
+        count("purchase", over="1h"),
+        count("purchase", over="24h"),
+        count("purchase", over="7d"),
+        count("purchase", over="30d"),
+        total("purchase.value", over="30d"),
+        age("purchase"),
+    ],
+)
+
+# Pushed or imported (`opportune import --items`), not computed from events.
+item_catalogue = FeatureView(
+    name="item_catalogue",
+    entities=[item],
+    schema=[
+        Field(name="category", dtype=String, description="The group that the item is in."),
+        Field(name="price_minor", dtype=Int64, description="Price in minor units of the base currency."),
+        Field(name="available", dtype=Bool, description="Whether it can be bought."),
+    ],
+    source=plain_source("item_catalogue"),
+    ttl=timedelta(0),
+    owner="merchandising",
+    description="What is known about an item, as of the instant it was valid from.",
+)

@@ -1,0 +1,36 @@
+"""Values with their absences: what every table of features is made of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """n values and whether each is there; a value that is not there is arbitrary and never read.
+
+    values   int64[n], float32[n], or object[n] of str
+    valid    bool[n]
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+
+    @classmethod
+    def of(cls, raw: list[int | str | None], dtype: str) -> "Column":
+        """A column of Python values; `dtype` is int64, float32 or string."""
+        valid = np.array([value is not None for value in raw], dtype=bool)
+        if dtype == "string":
+            return cls(np.array(raw, dtype=object), valid)
+        return cls(np.array([0 if value is None else value for value in raw], dtype=dtype), valid)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def where(self, present: np.ndarray) -> "Column":
+        """The same values, there only where `present` too."""
+        return Column(self.values, self.valid & present)
+
+    def to_float32(self) -> np.ndarray:
+        """float32[n] with NaN for what is not there."""
+        return np.where(self.valid, self.values.astype(np.float32), np.float32(np.nan))

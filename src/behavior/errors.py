@@ -1,0 +1,40 @@
+"""The error tree: every error that a person can meet, and what it means for the exit status.
+
+    OpportuneError          something failed that was asked for                   exit status 1
+    ├── BadInput            what was given is wrong; the message says what, where and what to do   exit status 2
+    │   ├── BadDefinition   a feature definition that cannot be compiled into a plan
+    │   └── BundleRefused   a bundle whose bytes, features or golden rows are not what its manifest says
+    ├── Unavailable         something that is needed does not answer (Redis, a server); trying again may help
+    ├── Fenced              another process has taken the partition over; this one must stop writing
+    └── NotExact            a verification found a difference where there must be none
+
+Messages are one sentence: what was wrong, where (file, field, row), and what to do about it.
+"""
+
+
+class OpportuneError(Exception):
+    """Something failed that was asked for."""
+
+
+class BadInput(OpportuneError):
+    """What was given is wrong; nothing has been written."""
+
+
+class BadDefinition(BadInput):
+    """A feature definition that cannot be compiled into a plan."""
+
+
+class BundleRefused(BadInput):
+    """A bundle whose bytes, features or golden rows are not what its manifest says."""
+
+
+class Unavailable(OpportuneError):
+    """Something that is needed does not answer; trying again may help."""
+
+
+class Fenced(OpportuneError):
+    """Another process has taken the partition over; this one must stop writing."""
+
+
+class NotExact(OpportuneError):
+    """A verification found a difference where there must be none."""

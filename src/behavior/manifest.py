@@ -1,0 +1,148 @@
+"""The manifest of a bundle: what a trained model is, what it needs, and the hash of each of its bytes.
+
+Pure: whoever reads the files hands their bytes in. A bundle that is not what its manifest says is refused with
+BundleRefused at load, never at a request.
+"""
+
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+
+import msgspec
+
+from behavior.errors import BundleRefused
+
+FORMAT = 1
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+TEXT_FILE = "model.txt"
+VOCABULARIES_FILE = "vocabularies.json"
+GOLDEN_FILE = "golden.npz"
+FILES = (MODEL_FILE, TEXT_FILE, VOCABULARIES_FILE, GOLDEN_FILE)
+# Inputs that come with the request and are no features of the plan.
+REQUEST_INPUTS = ("moment:", "candidate:")
+_BUNDLE_ID = re.compile(r"[a-z0-9_]+-[0-9]{8}-[0-9a-f]{8}")
+
+
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input of the model: a reference, and the fingerprint that its feature had in the plan at training.
+
+    fingerprint is None for an input that comes with the request (`moment:hour`, `candidate:category`).
+    """
+
+    ref: str
+    fingerprint: str | None = None
+
+
+class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Instants from `start_us` up to but without `end_us`, microseconds UTC."""
+
+    start_us: int
+    end_us: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a bundle directory holds.
+
+    bundle_id           <target>-<UTC date>-<hash8>; the hash is that of everything else in this manifest
+    target, entity      what is predicted (`purchase_7d`) and of what (`user_category`)
+    created             ISO 8601, UTC
+    features            the model's inputs in the order of its columns
+    zone                IANA zone of the source, for users without a known offset
+    trained             the span of training instants and of their labels
+    rows                how many rows were used for what
+    metrics             the evaluation, as training printed it
+    export_difference   greatest difference between LightGBM and ONNX Runtime that was found, in margin
+    versions            of the libraries that made it
+    files               sha256 of each file beside the manifest, hexadecimal
+    calibrated          whether margins are calibrated; until they are, answers say so
+    """
+
+    format: int = FORMAT
+    bundle_id: str
+    target: str
+    entity: str
+    created: str
+    features: tuple[Input, ...]
+    zone: str
+    trained: Span
+    rows: dict[str, int]
+    metrics: dict[str, object]
+    export_difference: float
+    versions: dict[str, str]
+    files: dict[str, str]
+    calibrated: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The references of the model's inputs, in the order of its columns."""
+        return tuple(each.ref for each in self.features)
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The manifest file."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def decode(data: bytes) -> Manifest:
+    """The manifest of a manifest file.
+
+    Raises BundleRefused if it is none, is of another format, or has been changed since its id was made.
+    """
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleRefused(f"{MANIFEST_FILE} cannot be read ({error}); train the bundle again") from None
+    if manifest.format != FORMAT:
+        raise BundleRefused(
+            f"{MANIFEST_FILE}: format {manifest.format} is not {FORMAT}; train the bundle with this version"
+        )
+    if not is_bundle_id(manifest.bundle_id) or manifest.bundle_id != make_id(manifest):
+        raise BundleRefused(
+            f"{MANIFEST_FILE} of {manifest.bundle_id} was changed after it was written; restore the bundle"
+        )
+    return manifest
+
+
+def is_bundle_id(text: str) -> bool:
+    """Whether the text has the form of a bundle id, and so is safe as the name of a directory."""
+    return _BUNDLE_ID.fullmatch(text) is not None
+
+
+def make_id(manifest: Manifest) -> str:
+    """The id that the manifest's content asks for; its own `bundle_id` is not looked at."""
+    content = msgspec.json.encode(msgspec.structs.replace(manifest, bundle_id=""), order="sorted")
+    date = manifest.created[:10].replace("-", "")
+    return f"{manifest.target}-{date}-{sha256(content).hexdigest()[:8]}"
+
+
+def check_files(manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    """Raise BundleRefused unless exactly the files of the manifest are there, each with its hash."""
+    where = f"bundle {manifest.bundle_id}"
+    missing = sorted((set(manifest.files) | set(FILES)) - set(files))
+    unlisted = sorted((set(files) | set(FILES)) - set(manifest.files))
+    if missing:
+        raise BundleRefused(f"{where}: {', '.join(missing)} missing; restore the bundle or train again")
+    if unlisted:
+        raise BundleRefused(f"{where}: {', '.join(unlisted)} not in its manifest; restore the bundle or train again")
+    for name, data in files.items():
+        if sha256(data).hexdigest() != manifest.files[name]:
+            raise BundleRefused(f"{where}: {name} is not the file that was written; restore the bundle or train again")
+
+
+def check_features(manifest: Manifest, fingerprints: Mapping[str, str]) -> None:
+    """Raise BundleRefused unless the plan has every feature of the model with an equal fingerprint.
+
+    fingerprints    {reference: fingerprint} of the plan
+    """
+    needed = [each for each in manifest.features if not each.ref.startswith(REQUEST_INPUTS)]
+    absent = [each.ref for each in needed if each.ref not in fingerprints]
+    changed = [each.ref for each in needed if fingerprints.get(each.ref, each.fingerprint) != each.fingerprint]
+    if absent or changed:
+        told = [
+            f"{name} {', '.join(refs)}" for name, refs in (("lacks", absent), ("defines otherwise", changed)) if refs
+        ]
+        raise BundleRefused(
+            f"bundle {manifest.bundle_id}: the plan {' and '.join(told)}; "
+            "apply the definitions that it was trained with, or train again"
+        )

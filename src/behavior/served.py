@@ -1,0 +1,62 @@
+"""What was really shown to a user: the served entry, in the user's own partition of the log.
+
+It stands in the same stream as the events, marked by its type and outside the accounting identity: the learner's and
+the parity check's lossless source.
+"""
+
+import msgspec
+
+# The types of log entries, in the field `t` of a stream entry; the payload is in the field `b`.
+EVENT_ENTRY = b"e"
+SERVED_ENTRY = b"s"
+
+
+class Shown(msgspec.Struct, frozen=True, array_like=True):
+    """One candidate as it was shown.
+
+    margin    the model's raw margin (logit)
+    residual  the learner's bounded addend, in the same space
+    score     the relevance that it was ranked by
+    vector    the model's float32 row, little-endian bytes
+    """
+
+    kind: str
+    id: str
+    margin: float
+    residual: float
+    score: float
+    vector: bytes
+
+
+class Served(msgspec.Struct, frozen=True):
+    """One answer.
+
+    as_of     the instant that the state answered for, µs UTC
+    offset    how far the user's partition was folded into that state
+    s         the instant of the snapshot that category and `all` values came from
+    shown     in the order of positions, best first
+    """
+
+    request_id: str
+    user_id: str
+    as_of: int
+    offset: int
+    s: int
+    bundle_id: str
+    learner_version: int
+    shown: tuple[Shown, ...]
+    placement: str | None = None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Served)
+
+
+def encode(served: Served) -> bytes:
+    """The entry's bytes in the log."""
+    return _encoder.encode(served)
+
+
+def decode(data: bytes) -> Served:
+    """The entry that `encode` wrote."""
+    return _decoder.decode(data)

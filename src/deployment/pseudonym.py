@@ -1,0 +1,76 @@
+"""Who a user is behind admission: a keyed pseudonym, never the raw id.
+
+HMAC-SHA256 (RFC 2104) over a name space and the raw id, cut to 128 bits, with the key's id in front: `k1-` and 32
+hexadecimal digits. The key is read from a file; without it nothing starts.
+"""
+
+import hmac
+import os
+import re
+import secrets
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+from behavior.errors import BadInput
+
+_KEY_LINE = re.compile(r"(?P<id>[a-z0-9]{1,8}):(?P<hex>[0-9a-f]{64,})")
+_PSEUDONYM = re.compile(r"[a-z0-9]{1,8}-[0-9a-f]{32}")
+
+
+class Pseudonyms:
+    """Turns raw ids into pseudonyms with one secret key."""
+
+    def __init__(self, key_id: str, key: bytes) -> None:
+        if len(key) < 32:
+            raise BadInput("the pseudonym key has fewer than 32 bytes; make one with `opportune key`")
+        self.key_id = key_id
+        self._key = key
+        self._cached = lru_cache(maxsize=65_536)(self._pseudonym)
+
+    @classmethod
+    def load(cls, path: Path) -> "Pseudonyms":
+        """Read the key file: one line, `<key id>:<64 or more hexadecimal digits>`.
+
+        Raises BadInput if it is missing, readable by others, or not of that form.
+        """
+        try:
+            if path.stat().st_mode & 0o077:
+                raise BadInput(f"the pseudonym key {path} can be read by others; run `chmod 600` on it")
+            line = path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            raise BadInput(f"there is no pseudonym key at {path}; make one with `opportune key`") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"the pseudonym key {path} cannot be read: {type(error).__name__}") from None
+        match = _KEY_LINE.fullmatch(line)
+        if match is None:
+            raise BadInput(f"{path} is no pseudonym key; it must hold one line `<key id>:<64 hexadecimal digits>`")
+        return cls(match["id"], bytes.fromhex(match["hex"][: len(match["hex"]) // 2 * 2]))
+
+    def user(self, raw_id: str) -> str:
+        """The pseudonym of a user id."""
+        return self._cached("user", raw_id)
+
+    def anonymous(self, raw_id: str) -> str:
+        """The pseudonym of an anonymous id (a cookie, a device); never equal to a user's."""
+        return self._cached("anonymous", raw_id)
+
+    def _pseudonym(self, space: str, raw_id: str) -> str:
+        digest = hmac.new(self._key, f"{space}\0{raw_id}".encode(), sha256).hexdigest()
+        return f"{self.key_id}-{digest[:32]}"
+
+
+def is_pseudonym(text: str) -> bool:
+    """Whether the text has the form of a pseudonym."""
+    return _PSEUDONYM.fullmatch(text) is not None
+
+
+def make_key(path: Path, key_id: str = "k1") -> None:
+    """Write a new random key that only its owner can read; an existing file is left alone with BadInput."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise BadInput(f"{path} exists already; a new key would orphan every pseudonym made with it") from None
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{key_id}:{secrets.token_hex(32)}\n")

@@ -1,0 +1,314 @@
+"""The settings of a deployment: every key, its default and its meaning, in one place.
+
+A value comes from the first of: an argument of `load`, the environment (`OPPORTUNE_<KEY>`, upper case), the file
+`opportune.toml` in the working directory (or the one that `OPPORTUNE_CONFIG` names; empty means none), the default.
+`REDIS_URL` without the prefix is understood too. An unknown key is an error that names the nearest known one.
+No other module reads the environment.
+"""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from behavior.errors import BadInput
+
+_PREFIX = "OPPORTUNE_"
+_CONFIG = "OPPORTUNE_CONFIG"
+_DEFAULT_FILE = Path("opportune.toml")
+_MEMORY = re.compile(r"\d+(\.\d+)?\s?[KMGT]i?B")
+
+
+def _in_home(name: str) -> Any:
+    """A path below `home` unless given: a field whose default is made from the fields before it."""
+    return lambda data: data["home"] / name
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"no time zone is called {name!r}; use an IANA name like Europe/Madrid") from None
+    return name
+
+
+def _memory_size(text: str) -> str:
+    if _MEMORY.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is no amount of memory; write it like 1500MB or 2GiB")
+    return text
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Property(BaseModel):
+    """A free property that events may carry: an integer with a decimal scale, or a text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: int | None = Field(None, ge=0, le=9, description="Decimal places: 1.25 with scale 2 is kept as 125.")
+    kind: Literal["number", "text"] = "number"
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.kind == "text") == (self.scale is not None):
+            raise ValueError('a property declares either `scale = <decimal places>` or `kind = "text"`')
+        return self
+
+
+class Settings(BaseSettings):
+    """One frozen object that says everything a deployment can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", validate_default=True
+    )
+
+    home: Path = Field(
+        Path("var"), description="Directory of all that is made: every path below lies in it unless set."
+    )
+    archive: Path = Field(default_factory=_in_home("archive"), description="Archive of admitted events, Parquet.")
+    tables: Path = Field(default_factory=_in_home("tables"), description="Change-point tables that `backfill` writes.")
+    registry: Path = Field(default_factory=_in_home("registry.db"), description="Feast's registry.")
+    plan: Path = Field(default_factory=_in_home("plan.json"), description="The plan that `apply` compiles.")
+    bundles: Path = Field(
+        default_factory=_in_home("bundles"), description="Trained models, and the pointer to the current one."
+    )
+    run: Path = Field(
+        default_factory=_in_home("run"),
+        description="What belongs to running processes: logs, addresses, Redis's files.",
+    )
+    key_file: Path = Field(
+        default_factory=_in_home("pseudonym.key"),
+        description="Secret key of the pseudonyms, readable by its owner only.",
+    )
+    feature_repo: Path = Field(Path("feature_repo"), description="Directory of the feature definitions.")
+
+    redis_url: str | None = Field(
+        None,
+        repr=False,
+        description="Redis to use, also read from `REDIS_URL`. Without one, `up` starts a Redis of its own.",
+    )
+    redis_password_file: Path | None = Field(
+        None, description="File that holds the password for `redis_url`, so that it stands in no environment."
+    )
+    redis_prefix: str = Field(
+        "opportune",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="First part of every Redis key; so deployments can share a Redis without meeting.",
+    )
+    partitions: int = Field(
+        64, ge=1, le=1000, description="Partitions of the log and of the archive. Changed only by a rebuild."
+    )
+
+    host: str = Field("127.0.0.1", description="Address on which a process listens, gRPC and metrics alike.")
+    port: Port = Field(50051, description="Port of the gRPC server. `up` chooses a free one unless this is set.")
+    metrics_port: Port = Field(0, description="Port of a process's `/metrics`; 0 takes a free one.")
+
+    zone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        "UTC", description="IANA time zone of users whose offset is not known."
+    )
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="The one base currency of all amounts, ISO 4217.")
+    properties: dict[str, Property] = Field(
+        default_factory=dict,
+        description='Free properties that events may carry, each `{scale = 2}` or `{kind = "text"}`; no others.',
+    )
+    lateness_horizon_h: int = Field(
+        48, ge=1, le=8760, description="Events older than this at admission are refused as too late (hours)."
+    )
+    snapshot_interval_s: int = Field(
+        60,
+        ge=1,
+        le=3600,
+        description="Interval at which category and `all` values are published and joined (seconds).",
+    )
+    attribution_window_h: int = Field(
+        168, ge=1, le=8760, description="A purchase this long after an impression is its outcome (hours)."
+    )
+    residual_bound: float = Field(
+        1.0, ge=0, le=10, description="Largest correction that the learner may add to a margin, either way (logits)."
+    )
+
+    memory_limit: Annotated[str, AfterValidator(_memory_size)] = Field(
+        "1500MB", description="Memory that DuckDB may use."
+    )
+    threads: int | None = Field(None, ge=1, le=1024, description="Threads that DuckDB may use; all cores unless set.")
+
+    replay: bool = Field(
+        False, description="The clock starts at a chosen instant and is advanced by hand. For demonstrations and tests."
+    )
+    production: bool = Field(False, description="Refuses what only belongs on a desk, such as `replay`.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.production and self.replay:
+            raise ValueError("production and replay exclude each other: in production nobody sets the clock")
+        if self.redis_password_file is not None and self.redis_url is None:
+            raise ValueError("redis_password_file is the password for redis_url, which is not set")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where values come from, the strongest first."""
+        plain = {"redis_url": os.environ["REDIS_URL"]} if os.environ.get("REDIS_URL") else {}
+        return (
+            init_settings,
+            env_settings,
+            InitSettingsSource(settings_cls, plain),
+            InitSettingsSource(settings_cls, _file_values()),
+        )
+
+    @property
+    def redis_address(self) -> str:
+        """The Redis URL without its credentials, fit to be shown; "none" if there is none."""
+        if self.redis_url is None:
+            return "none"
+        parts = urlsplit(self.redis_url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+    @property
+    def thread_count(self) -> int:
+        """The threads that DuckDB may use, as a number."""
+        return self.threads or os.cpu_count() or 1
+
+    def chosen(self, key: str) -> bool:
+        """Whether somebody gave the key a value, so that its default does not apply."""
+        return key in self.model_fields_set
+
+    def replaced(self, **changes: Any) -> "Settings":
+        """The same settings with some keys changed. Raises BadInput."""
+        return _validated({**{key: getattr(self, key) for key in self.model_fields_set}, **changes})
+
+    def child_environment(self) -> dict[str, str]:
+        """The whole environment for a child process: inherited, with these settings in place of any other.
+
+        The child reads no settings file, so that it cannot come to different conclusions.
+        """
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
+        own = {_PREFIX + key.upper(): _as_text(value) for key, value in self._own_values().items() if value is not None}
+        return {**inherited, **own, _CONFIG: ""}
+
+    def _own_values(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in type(self).model_fields}
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process. Raises BadInput that names the key, where it stands and what it should be."""
+    _refuse_unknown(_environment_keys(), "the environment", lambda key: _PREFIX + key.upper())
+    _refuse_unknown(overrides, "the arguments", str)
+    return _validated(overrides)
+
+
+def reference() -> str:
+    """The table of all keys as Markdown: what `docs/reference/settings.md` holds."""
+    rows = [
+        f"| `{key}` | `{_PREFIX}{key.upper()}` | {_shown_default(key)} | {field.description} |"
+        for key, field in Settings.model_fields.items()
+    ]
+    head = (__doc__ or "").partition("\n\n")[2].replace("\nNo other module reads the environment.\n", "\n")
+    title = "# Settings\n\n<!-- Generated by `make reference` from src/deployment/settings.py. -->\n"
+    return "\n".join([title, head, "| key | environment | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def _validated(values: Mapping[str, Any]) -> Settings:
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise BadInput(_told(error, values)) from None
+    if settings.redis_password_file is None or settings.redis_url is None:
+        return settings
+    return settings.model_copy(update={"redis_url": _with_password(settings.redis_url, settings.redis_password_file)})
+
+
+def _told(error: ValidationError, arguments: Mapping[str, Any]) -> str:
+    """The first thing that is wrong, as one sentence that says where."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if not first["loc"]:
+        return f"settings: {message}"
+    key = str(first["loc"][0])
+    path = ".".join(str(part) for part in first["loc"])
+    if key in arguments:
+        return f"settings: {path}: {message}"
+    if os.environ.get(_PREFIX + key.upper()):
+        return f"{_PREFIX}{key.upper()} in the environment: {message}"
+    return f"{_settings_file()}, key {path}: {message}"
+
+
+def _environment_keys() -> list[str]:
+    return [name.removeprefix(_PREFIX).lower() for name in os.environ if name.startswith(_PREFIX) and name != _CONFIG]
+
+
+def _refuse_unknown(keys: Any, where: str, spelled: Any) -> None:
+    for key in sorted(set(keys) - set(Settings.model_fields)):
+        near = get_close_matches(key, Settings.model_fields, n=1, cutoff=0.5)
+        hint = f"did you mean {spelled(near[0])}?" if near else "docs/reference/settings.md lists them all"
+        raise BadInput(f"{spelled(key)} in {where} is no setting; {hint}")
+
+
+def _settings_file() -> Path | None:
+    """The settings file of this process, or None if there is none. Raises BadInput if a named one is missing."""
+    named = os.environ.get(_CONFIG)
+    if named is None:
+        return _DEFAULT_FILE if _DEFAULT_FILE.is_file() else None
+    if not named:
+        return None
+    if not Path(named).is_file():
+        raise BadInput(f"{_CONFIG} names {named}, and there is no such file")
+    return Path(named)
+
+
+def _file_values() -> dict[str, Any]:
+    path = _settings_file()
+    if path is None:
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+    _refuse_unknown(values, str(path), str)
+    return values
+
+
+def _with_password(url: str, file: Path) -> str:
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"redis_password_file {file} cannot be read: {type(error).__name__}") from None
+    parts = urlsplit(url)
+    user = parts.username or ""
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps({name: member.model_dump(exclude_none=True) for name, member in value.items()})
+    return str(value)
+
+
+def _shown_default(key: str) -> str:
+    default = Settings.model_fields[key].get_default(call_default_factory=True, validated_data={"home": Path("<home>")})
+    return "none" if default in (None, {}) else f"`{default}`"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

@@ -1,0 +1,57 @@
+"""Whether a child process is ready, asked over the wire as any client would ask.
+
+A question that is not answered at once is answered no: the supervisor asks again. For a container's health check,
+`python -m opportune.readiness grpc|metrics PORT` asks the same on the loopback and exits 0 or 1.
+"""
+
+import http.client
+import sys
+from dataclasses import dataclass
+
+_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a child listens: an address that a client can use, its gRPC port and its metrics port."""
+
+    host: str
+    port: int
+    metrics_port: int
+
+
+def answers_metrics(place: Place) -> bool:
+    """Whether `/metrics` answers 200."""
+    # Not urllib, which would send a question to ourselves through a configured proxy.
+    connection = http.client.HTTPConnection(place.host, place.metrics_port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def serves_grpc(place: Place) -> bool:
+    """Whether grpc.health.v1 says SERVING for the whole server."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    target = f"[{place.host}]:{place.port}" if ":" in place.host else f"{place.host}:{place.port}"
+    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _main() -> None:
+    asked, port = sys.argv[1], int(sys.argv[2])
+    ready = {"grpc": serves_grpc, "metrics": answers_metrics}[asked]
+    sys.exit(not ready(Place("127.0.0.1", port, port)))
+
+
+if __name__ == "__main__":
+    _main()

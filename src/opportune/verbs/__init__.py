@@ -1,0 +1,1 @@
+"""One module per verb: it reads its arguments and the settings, calls a room below, and prints what came of it."""

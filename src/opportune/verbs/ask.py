@@ -1,0 +1,100 @@
+"""`opportune score` and `opportune track`: talking to a running server."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+
+from behavior.errors import BadInput
+from deployment.settings import Settings, load
+from opportune.addresses import attached
+
+
+def score(
+    user: str,
+    *,
+    candidates: tuple[str, ...] = (),
+    top: int = 10,
+    explain: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Rank categories for a user and show what makes up each score.
+
+    Asks the server of the `opportune up` that runs in this home, or the one at OPPORTUNE_HOST and OPPORTUNE_PORT.
+
+    Parameters
+    ----------
+    user
+        The user's id as your own systems know it; it is turned into a pseudonym on arrival.
+    candidates
+        Categories to rank. Default: the 100 that were bought most in the last 30 days.
+    top
+        How many to show; 0 shows all.
+    explain
+        With --json: the features that each candidate was scored with.
+    as_json
+        Print the whole answer as one JSON object.
+    """
+    from scoring.client import Client
+    from scoring.render import show, to_json
+
+    with Client(_address(attached(load()))) as client:
+        answer = client.score(user, candidates=candidates, top_k=top, explain=explain)
+    if as_json:
+        print(to_json(answer))
+    else:
+        show(answer, Console())
+
+
+def track(file: Path | None = None) -> None:
+    """Send events to the server, one JSON object per line, from a file or from standard input.
+
+    Each object has the fields of the proto's Event, with event_time as ISO 8601 with an offset and consent as a list:
+    {"message_id": "m1", "kind": "purchase", "user_id": "42", "category": "BREAD", "value_minor": 139,
+    "event_time": "2026-11-23T10:00:00+00:00", "consent": ["personalization"]}. Prints one line per event.
+
+    Parameters
+    ----------
+    file
+        File of JSON lines. Default: standard input.
+    """
+    from scoring.client import Client
+    from scoring.v1 import scoring_pb2 as wire
+
+    events = [_event(number, line) for number, line in enumerate(_lines(file), start=1) if line.strip()]
+    if not events:
+        raise BadInput("there is no event to send; give one JSON object per line")
+    with Client(_address(attached(load()))) as client:
+        for start in range(0, len(events), 500):
+            for result in client.track(events[start : start + 500]):
+                status = wire.Result.Status.Name(result.status).removeprefix("STATUS_").lower()
+                print(" ".join(part for part in (status, result.reason, result.message) if part))
+
+
+def _address(settings: Settings) -> str:
+    return f"{settings.host}:{settings.port}"
+
+
+def _lines(file: Path | None) -> list[str]:
+    if file is None:
+        return sys.stdin.read().splitlines()
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} cannot be read: {type(error).__name__}") from None
+
+
+def _event(number: int, line: str) -> dict[str, object]:
+    from datetime import datetime
+
+    try:
+        fields = msgspec.json.decode(line, type=dict[str, object])
+        fields["event_time"] = datetime.fromisoformat(str(fields["event_time"]))
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"line {number} is no JSON object: {error}") from None
+    except (KeyError, ValueError):
+        raise BadInput(f"line {number} needs an event_time in ISO 8601 with an offset") from None
+    return fields

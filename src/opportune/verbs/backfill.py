@@ -1,0 +1,33 @@
+"""`opportune backfill`: the archive into change-point tables."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from deployment.plan_file import load_plan
+from deployment.settings import load
+from opportune.output import show
+from opportune.progress import progress
+from opportune.warehouse import archive_of
+
+
+def backfill(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """Compute every behavior view over the whole archive: one table per view, a row wherever a value changes.
+
+    Feast's point-in-time join over these tables gives the exact value at any instant. Tables are replaced whole.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON object instead of a table.
+    """
+    from training.backfill import backfill as fill
+    from training.backfill import render
+
+    settings = load()
+    with progress() as tell:
+        report = fill(
+            load_plan(settings.plan), archive_of(settings), settings.tables, memory_limit=settings.memory_limit,
+            threads=settings.thread_count, progress=tell,
+        )  # fmt: skip
+    show(render(report), report, as_json=as_json)

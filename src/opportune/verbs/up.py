@@ -1,0 +1,89 @@
+"""`opportune up`: everything on this machine, until Ctrl-C."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+
+from deployment.settings import Settings, load
+from opportune.readiness import answers_metrics, serves_grpc
+from opportune.replay import instant, replay_clock
+from opportune.supervise import Child, Running, running
+
+
+def children() -> tuple[Child, ...]:
+    """The processes of a deployment, in the order in which they are stopped."""
+
+    def verb(name: str) -> Sequence[str]:
+        return (sys.executable, "-m", "opportune", name)
+
+    return (
+        Child("serve", verb("serve"), ready=serves_grpc, serves=True),
+        Child("fold", verb("fold"), ready=answers_metrics),
+        Child("learn", verb("learn"), ready=answers_metrics),
+        Child("archive", verb("archive"), ready=answers_metrics),
+    )
+
+
+def up(*, at: str | None = None) -> None:
+    """Run Redis, the server and its consumers on this machine until Ctrl-C.
+
+    Waits until everything is healthy, prints where it listens and writes that to <home>/run/up.json. Logs are in
+    <home>/run. If one process ends, all are stopped and the exit status is 1.
+
+    Parameters
+    ----------
+    at
+        Instant at which a replay's clock starts, like 2017-10-15T00:00 (in the settings' zone unless it has an offset).
+    """
+    settings = load()
+    first = None if at is None else instant(at, settings)
+
+    def set_clock(reached: Settings) -> None:
+        if first is not None:
+            with replay_clock(reached) as clock:
+                clock.advance(first)
+
+    with _stop_signal() as stop, running(settings, children(), prepare=set_clock, stop=stop) as deployment:
+        show(deployment, Console())
+        deployment.watch(stop)
+    print("stopped")
+
+
+def show(deployment: Running, console: Console) -> None:
+    """Print what listens where: a table on a terminal, one line per process without one."""
+    rows = [("redis", deployment.settings.redis_address, "")]
+    for process in deployment.processes:
+        place = process.place
+        serving = f"grpc://{place.host}:{place.port}" if process.child.serves else ""
+        rows.append((process.child.name, serving, f"http://{place.host}:{place.metrics_port}/metrics"))
+    if not console.is_terminal:
+        for row in rows:
+            print("  ".join(part for part in row if part), flush=True)
+        print(f"ready; logs are in {deployment.settings.run}", flush=True)
+        return
+    table = Table("process", "listens on", "metrics", title="Opportune is up", title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"Logs are in {deployment.settings.run}. Ctrl-C stops everything.", highlight=False)
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, in place of an exception that could break a clean stop in two."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,164 @@
+"""The answer to a request: ranked candidates, each with the addends that make up its score and what the model saw."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from behavior.column import Column
+from behavior.moment import Moment
+from behavior.served import Served, Shown
+from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
+from scoring.factors import Weighed
+
+CATEGORY = "category"
+FeatureValue = int | float | str | None
+
+
+class Addend(NamedTuple):
+    """A factor's share in one candidate's score; contribution = weight × value."""
+
+    name: str
+    value: float
+    weight: float
+    contribution: float
+
+
+class Degradation(NamedTuple):
+    """What an answer had to do without."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A candidate at its place.
+
+    score        the float64 sum of the addends' contributions, first to last
+    margin       the model's raw margin, float32
+    residual     the learner's bounded correction of it
+    propensity   sigmoid(margin)
+    vector       the model's row, float32 little-endian
+    features     what the row was made from, by input; empty unless asked for
+    """
+
+    category: str
+    score: float
+    addends: tuple[Addend, ...]
+    margin: float
+    residual: float
+    propensity: float
+    vector: bytes
+    features: Mapping[str, FeatureValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A ranked answer and all that it was made with; instants in µs UTC, `offset` of the user's partition."""
+
+    request_id: str
+    user_id: str
+    placement: str | None
+    as_of: int
+    offset: int
+    s: int
+    bundle_id: str
+    target: str
+    calibrated: bool
+    learner_version: int
+    ranked: tuple[Ranked, ...]
+    degraded: tuple[Degradation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """All n candidates before they are ranked: vector float32[n, d], margins float32[n], the others float64[n]."""
+
+    candidates: Sequence[str]
+    vector: np.ndarray
+    margins: np.ndarray
+    residuals: np.ndarray
+    weighed: Sequence[Weighed]
+    scores: np.ndarray
+
+    def ranked(self, top_k: int, features: Mapping[str, Sequence[FeatureValue]]) -> tuple[Ranked, ...]:
+        """The best `top_k` (0 for all), best first; equal scores in the order of their ids."""
+        order = rank(self.scores, self.candidates, top_k)
+        return tuple(self._at(place, {name: values[place] for name, values in features.items()}) for place in order)
+
+    def _at(self, place: int, features: Mapping[str, FeatureValue]) -> Ranked:
+        margin = float(self.margins[place])
+        return Ranked(
+            category=self.candidates[place],
+            score=float(self.scores[place]),
+            addends=tuple(
+                Addend(each.name, float(each.values[place]), each.weight, float(each.contributions[place]))
+                for each in self.weighed
+            ),
+            margin=margin,
+            residual=float(self.residuals[place]),
+            propensity=propensity_of(margin),
+            vector=self.vector[place].astype("<f4").tobytes(),
+            features=features,
+        )
+
+
+def rank(scores: np.ndarray, candidates: Sequence[str], top_k: int) -> list[int]:
+    """The places of the best candidates, best first; equal scores in the order of their ids.
+
+    >>> rank(np.array([1.0, 2.0, 2.0]), ["a", "c", "b"], top_k=2)
+    [2, 1]
+    """
+    order = sorted(range(len(candidates)), key=lambda place: (-scores[place], candidates[place]))
+    return order[: top_k or None]
+
+
+def propensity_of(margin: float) -> float:
+    """The sigmoid of a margin, without overflow at either end.
+
+    >>> propensity_of(0.0), propensity_of(-1000.0), propensity_of(1000.0)
+    (0.5, 0.0, 1.0)
+    """
+    tail = float(np.exp(-abs(margin)))
+    return (1.0 if margin >= 0 else tail) / (1.0 + tail)
+
+
+def explained(
+    inputs: Sequence[str], finals: Mapping[str, Column], moment: Moment, candidates: Sequence[str]
+) -> dict[str, list[FeatureValue]]:
+    """What the model saw, by input in the model's order, before texts became codes: one value per candidate."""
+    n = len(candidates)
+    shown: dict[str, list[FeatureValue]] = {}
+    for name in inputs:
+        if name == CANDIDATE_INPUT:
+            shown[name] = list(candidates)
+        elif name in MOMENT_INPUTS:
+            shown[name] = [int((moment.hour if name == "moment:hour" else moment.weekday)[0])] * n
+        else:
+            values = _values(finals[name])
+            shown[name] = values * n if len(values) == 1 else values
+    return shown
+
+
+def served(answer: Answer) -> Served:
+    """The answer as the log keeps it."""
+    shown = (
+        Shown(CATEGORY, each.category, each.margin, each.residual, each.score, each.vector) for each in answer.ranked
+    )
+    return Served(
+        request_id=answer.request_id,
+        user_id=answer.user_id,
+        as_of=answer.as_of,
+        offset=answer.offset,
+        s=answer.s,
+        bundle_id=answer.bundle_id,
+        learner_version=answer.learner_version,
+        shown=tuple(shown),
+        placement=answer.placement,
+    )
+
+
+def _values(column: Column) -> list[FeatureValue]:
+    return [value if known else None for value, known in zip(column.values.tolist(), column.valid, strict=True)]

@@ -1,0 +1,60 @@
+"""The learner as the scorer sees it: numbers, no River.
+
+The learner process publishes its weights whole under one key with a version; scorers poll the key and clamp what they
+take, so that no learner, however wrong, moves a margin by more than the bound.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """What the learner has learned: a correction of the margin, in logits, per category."""
+
+    version: int = 0
+    weights: dict[str, float] = {}
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(Weights)
+
+
+def encode(weights: Weights) -> bytes:
+    """The published bytes."""
+    return _encoder.encode(weights)
+
+
+def decode(data: bytes | None) -> Weights:
+    """What `encode` wrote; None is what there is before any learner: version 0, nothing learned."""
+    return Weights() if data is None else _decoder.decode(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Residuals:
+    """Weights ready for use: clamped to ±bound; what is not a finite number counts as nothing learned.
+
+    >>> residuals = Residuals.of(Weights(3, {"TEA": 9.0, "RICE": float("nan")}), bound=1.0)
+    >>> residuals.lookup(["TEA", "RICE", "unheard of"]).tolist()
+    [1.0, 0.0, 0.0]
+    """
+
+    version: int = 0
+    _clamped: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, weights: Weights, bound: float) -> "Residuals":
+        """The weights within ±bound."""
+        clamped = {
+            category: max(-bound, min(bound, weight))
+            for category, weight in weights.weights.items()
+            if math.isfinite(weight)
+        }
+        return cls(weights.version, clamped)
+
+    def lookup(self, categories: Sequence[str]) -> np.ndarray:
+        """The correction of each category, float64[n]; 0 for one that nothing was learned about."""
+        return np.array([self._clamped.get(category, 0.0) for category in categories], dtype=np.float64)

@@ -1,0 +1,175 @@
+"""A trained model as the scorer runs it: loaded whole, verified, then only asked.
+
+Loading refuses whatever is not what the manifest says: files by hash, features by fingerprint against the plan, and the
+golden rows through the very runtime that will answer requests.
+"""
+
+import io
+import logging
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnxruntime
+
+from behavior.errors import BadInput, BundleRefused
+from behavior.manifest import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    REQUEST_INPUTS,
+    VOCABULARIES_FILE,
+    Manifest,
+    check_features,
+    check_files,
+    decode,
+    is_bundle_id,
+)
+from behavior.plan import Plan
+
+_log = logging.getLogger("opportune.model")
+_CURRENT = "current"
+_ERRORS_ONLY = 3
+# Another machine may add float32 leaves in another order; trees that answer differently are off by far more.
+GOLDEN_TOLERANCE = 1e-4
+RANKS = "user_category"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A loaded model.
+
+    inputs         references in the order of the model's columns
+    views          names of the views that they come from
+    vocabularies   {input: {text: code}}
+    zone           IANA zone for users whose offset is not known
+    predict        rows float32[n, d] -> raw margins float32[n]
+    """
+
+    bundle_id: str
+    target: str
+    zone: str
+    calibrated: bool
+    inputs: tuple[str, ...]
+    views: frozenset[str]
+    vocabularies: Mapping[str, Mapping[str, int]]
+    predict: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+
+
+def current_id(bundles: Path) -> str | None:
+    """The id that the pointer `current` holds, or None before the first training.
+
+    Raises BadInput if it holds something else.
+    """
+    try:
+        text = (bundles / _CURRENT).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"{bundles / _CURRENT} cannot be read ({type(error).__name__}); train or promote again"
+        ) from None
+    if not is_bundle_id(text):
+        raise BadInput(f"{bundles / _CURRENT} holds no bundle id; train or promote again")
+    return text
+
+
+def load_bundle(directory: Path, plan: Plan) -> Bundle:
+    """The bundle of a directory, verified.
+
+    Raises BundleRefused that says what is wrong and what to do.
+    """
+    manifest, files = _read(directory)
+    check_files(manifest, files)
+    check_features(manifest, plan.fingerprints)
+    if manifest.entity != RANKS:
+        raise BundleRefused(f"bundle {manifest.bundle_id} predicts per {manifest.entity}; this server ranks categories")
+    names = (each.partition(":")[0] for each in manifest.inputs if not each.startswith(REQUEST_INPUTS))
+    bundle = Bundle(
+        bundle_id=manifest.bundle_id,
+        target=manifest.target,
+        zone=manifest.zone,
+        calibrated=manifest.calibrated,
+        inputs=manifest.inputs,
+        views=frozenset(names),
+        vocabularies=_vocabularies(manifest, files[VOCABULARIES_FILE], plan),
+        predict=_predictor(manifest, files[MODEL_FILE]),
+    )
+    _verify_golden(bundle, files[GOLDEN_FILE])
+    return bundle
+
+
+def _read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
+    try:
+        files = {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file()}
+    except OSError as error:
+        raise BundleRefused(f"{directory} cannot be read ({type(error).__name__}); restore it or train again") from None
+    manifest = decode(files.pop(MANIFEST_FILE, b""))
+    if manifest.bundle_id != directory.name:
+        raise BundleRefused(f"{directory} holds the bundle {manifest.bundle_id}; rename the directory back")
+    return manifest, files
+
+
+def _predictor(manifest: Manifest, model: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    # One thread per answer: a second one helps a hundred rows a little and slows a single row threefold.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base class below Exception
+        raise BundleRefused(f"bundle {manifest.bundle_id}: ONNX Runtime refuses {MODEL_FILE} ({error})") from None
+    width = session.get_inputs()[0].shape[1]
+    if width != len(manifest.features):
+        raise BundleRefused(
+            f"bundle {manifest.bundle_id}: {MODEL_FILE} takes {width} inputs, its manifest names "
+            f"{len(manifest.features)}; train again"
+        )
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        margins: np.ndarray = session.run(["margin"], {"x": x})[0]
+        return margins.reshape(-1)
+
+    return predict
+
+
+def _vocabularies(manifest: Manifest, data: bytes, plan: Plan) -> dict[str, dict[str, int]]:
+    """{input: {text: code}}; every input that is a text must have one."""
+    where = f"bundle {manifest.bundle_id}: {VOCABULARIES_FILE}"
+    try:
+        texts = msgspec.json.decode(data, type=dict[str, list[str]])
+    except msgspec.DecodeError as error:
+        raise BundleRefused(f"{where} cannot be read ({error}); train again") from None
+    for ref in manifest.inputs:
+        feature = plan.features.get(ref)
+        is_text = ref.startswith("candidate:") if feature is None else feature.dtype == "string"
+        if is_text and ref not in texts:
+            raise BundleRefused(f"{where} has no vocabulary for {ref}; train again")
+    return {name: {text: code for code, text in enumerate(known)} for name, known in texts.items()}
+
+
+def _verify_golden(bundle: Bundle, data: bytes) -> None:
+    where = f"bundle {bundle.bundle_id}: {GOLDEN_FILE}"
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as golden:
+            x, margin = golden["x"], golden["margin"]
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise BundleRefused(f"{where} cannot be read ({error}); train again") from None
+    if (
+        x.dtype != np.float32
+        or x.ndim != 2
+        or x.shape[1] != len(bundle.inputs)
+        or margin.shape != (len(x),)
+        or not len(x)
+    ):
+        raise BundleRefused(f"{where} does not hold rows of the model's inputs; train again")
+    difference = float(np.max(np.abs(bundle.predict(x).astype(np.float64) - margin)))
+    if not difference <= GOLDEN_TOLERANCE:
+        raise BundleRefused(
+            f"{where}: here the model answers up to {difference:.3g} otherwise than where it was trained; "
+            "use the versions that the manifest names, or train again"
+        )

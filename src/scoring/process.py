@@ -1,0 +1,85 @@
+"""What every long-running process here does the same: log, expose metrics, connect to Redis, stop when asked."""
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import prometheus_client
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from behavior.errors import BadInput
+from deployment.settings import Settings
+
+_log = logging.getLogger("opportune.process")
+# Longer than any XREAD blocks; a Redis that is silent for longer is down.
+CONSUMER_TIMEOUT_S = 5.0
+# For one answer on the request path. The defaults of the client would wait 8 s and more on a frozen Redis.
+SERVING_TIMEOUT_S = 1.0
+SERVING_CONNECTIONS = 128
+
+
+def log_to_stderr() -> None:
+    """Plain lines on stderr: time, level, who, what."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def connect(settings: Settings) -> "redis.Redis":
+    """A client for a process that owns partitions; no retries of its own.
+
+    Raises BadInput if the settings name no Redis.
+    """
+    return redis.Redis.from_url(
+        _url(settings),
+        socket_timeout=CONSUMER_TIMEOUT_S,
+        socket_connect_timeout=CONSUMER_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def connect_serving(settings: Settings) -> "redis.asyncio.Redis":
+    """A client for an event loop that answers requests: bounded connections, bounded waiting, no retries of its own.
+
+    Raises BadInput if the settings name no Redis.
+    """
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        _url(settings),
+        max_connections=SERVING_CONNECTIONS,
+        timeout=SERVING_TIMEOUT_S,
+        socket_timeout=SERVING_TIMEOUT_S,
+        socket_connect_timeout=SERVING_TIMEOUT_S,
+        retry=AsyncRetry(NoBackoff(), 0),
+    )
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def expose_metrics(settings: Settings) -> int:
+    """Serve `/metrics` on the settings' host and metrics port; returns the port, which the settings may leave free."""
+    server, _ = prometheus_client.start_http_server(settings.metrics_port, addr=settings.host)
+    port = int(server.server_port)
+    _log.info("metrics on http://%s:%d/metrics", settings.host, port)
+    return port
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set, so that a step in progress is finished before the process ends."""
+    stopping = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _url(settings: Settings) -> str:
+    if settings.redis_url is None:
+        raise BadInput("no Redis is known: set OPPORTUNE_REDIS_URL, or start everything with `opportune up`")
+    return settings.redis_url

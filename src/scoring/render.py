@@ -1,0 +1,104 @@
+"""A Score answer for people and for programs: a table, plain text without a terminal, or JSON."""
+
+import json
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from scoring.v1 import scoring_pb2 as wire
+
+
+def show(answer: wire.ScoreResponse, console: Console) -> None:
+    """Print the answer: a table on a terminal, aligned plain lines without one."""
+    header, rows = _cells(answer)
+    if console.is_terminal:
+        table = Table(*header, title=Text(_summary(answer)), title_justify="left")
+        for column in table.columns[2:]:
+            column.justify = "right"
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+    else:
+        lines = [header, *rows]
+        widths = [max(len(line[place]) for line in lines) for place in range(len(header))]
+        print(_summary(answer), file=console.file)
+        for line in lines:
+            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            print("  ".join(padded).rstrip(), file=console.file)
+    for degradation in answer.degraded:
+        print(f"degraded: {degradation.reason}: {degradation.detail}", file=console.file)
+
+
+def to_json(answer: wire.ScoreResponse) -> str:
+    """The whole answer as JSON; numbers to the last bit, instants in ISO 8601, features by name."""
+    return json.dumps(
+        {
+            "request_id": answer.request_id,
+            "as_of": _instant(answer.as_of),
+            "bundle_id": answer.bundle_id,
+            "learner_version": answer.learner_version,
+            "snapshot_instant": _instant(answer.snapshot_instant),
+            "ranked": [_ranked(each) for each in answer.ranked],
+            "degraded": [{"reason": each.reason, "detail": each.detail} for each in answer.degraded],
+        },
+        indent=2,
+        ensure_ascii=False,
+    )
+
+
+def _cells(answer: wire.ScoreResponse) -> tuple[list[str], list[list[str]]]:
+    factors = [each.name for each in answer.ranked[0].factors] if answer.ranked else []
+    targets = [_target(each) for each in answer.ranked[0].propensities] if answer.ranked else []
+    rows = [
+        [
+            str(each.position),
+            each.candidate.id,
+            f"{each.score:+.4f}",
+            *(f"{factor.contribution:+.4f}" for factor in each.factors),
+            *(f"{propensity.value:.1%}" for propensity in each.propensities),
+        ]
+        for each in answer.ranked
+    ]
+    return ["#", "candidate", "score", *factors, *targets], rows
+
+
+def _target(propensity: wire.Propensity) -> str:
+    return propensity.target if propensity.calibrated else f"{propensity.target} (uncalibrated)"
+
+
+def _summary(answer: wire.ScoreResponse) -> str:
+    return (
+        f"as of {_instant(answer.as_of)}, bundle {answer.bundle_id}, learner {answer.learner_version}, "
+        f"snapshot {_instant(answer.snapshot_instant)}"
+    )
+
+
+def _ranked(each: wire.Ranked) -> dict[str, Any]:
+    kind = wire.CandidateKind.Name(each.candidate.kind).removeprefix("CANDIDATE_KIND_").lower()
+    shown: dict[str, Any] = {
+        "position": each.position,
+        "candidate": {"kind": kind, "id": each.candidate.id},
+        "score": each.score,
+        "factors": [
+            {"name": one.name, "value": one.value, "weight": one.weight, "contribution": one.contribution}
+            for one in each.factors
+        ],
+        "propensities": [
+            {"target": one.target, "value": one.value, "calibrated": one.calibrated} for one in each.propensities
+        ],
+    }
+    if each.features:
+        shown["features"] = {one.name: _value(one) for one in each.features}
+    return shown
+
+
+def _value(feature: wire.Feature) -> Any:
+    which = feature.WhichOneof("value")
+    return getattr(feature, which) if which else None
+
+
+def _instant(stamp: Timestamp) -> str:
+    return stamp.ToJsonString()

@@ -1,0 +1,143 @@
+"""The request path: from a user and candidates to a ranked, explained answer.
+
+`score` is the whole of it, to be read aloud; every name in it is a function below or a room of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+import numpy as np
+
+from behavior.column import Column
+from behavior.errors import BadInput
+from behavior.event import SECOND_US
+from behavior.moment import Moment, choose_offset
+from behavior.plan import ALL_ID, Feature, Plan
+from behavior.vector import assemble
+from deployment.clock import AsyncClock
+from deployment.snapshot import Snapshot
+from deployment.user_state import UserState, columns
+from deployment.zone import offsets_at
+from scoring.answer import Answer, Degradation, Scored, explained
+from scoring.factors import Evidence, relevance, weigh
+from scoring.journal import Journal
+from scoring.memory import Held, Memory
+from scoring.model import Bundle
+from scoring.states import States
+
+MAX_CANDIDATES = 1000
+# A snapshot that lags by more of its intervals than this is declared stale.
+STALE_INTERVALS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """A question: `user_id` is a pseudonym, `categories` empty for the popular ones, `top_k` 0 for all."""
+
+    user_id: str
+    categories: tuple[str, ...] = ()
+    placement: str | None = None
+    utc_offset_s: int | None = None
+    zone: str | None = None
+    top_k: int = 0
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What scoring needs: where states are read, what is held in memory, where answers are recorded."""
+
+    states: States
+    clock: AsyncClock
+    plan: Plan
+    memory: Memory
+    journal: Journal
+
+
+async def score(request: ScoreRequest, deps: Scoring) -> Answer:
+    """The answer to a request; what was shown is on its way to the log when this returns.
+
+    Raises BadInput for a request that cannot be answered, NotReady without bundle or snapshot, redis.RedisError.
+    """
+    held = deps.memory.held()  # one bundle, snapshot and learner for the whole answer
+    candidates = request.categories or popular_of(held)
+    read = await deps.states.read(request.user_id)  # one round trip
+    as_of = max(await deps.clock.now(), read.offset + 1)  # states answer from here on
+
+    finals = final_columns(deps.plan, held, read.state, candidates, as_of)
+    moment = moment_of(request, deps.plan, held.bundle, finals, as_of)
+    vector = assemble(held.bundle.inputs, finals, moment, np.array(candidates, dtype=object), held.bundle.vocabularies)
+    margins = held.bundle.predict(vector)
+    residuals = held.residuals.lookup(candidates)
+    weighed = weigh(Evidence(margins, residuals))
+    scored = Scored(candidates, vector, margins, residuals, weighed, relevance(weighed))
+
+    shown = explained(held.bundle.inputs, finals, moment, candidates) if request.explain else {}
+    answer = Answer(
+        request_id=uuid4().hex,
+        user_id=request.user_id,
+        placement=request.placement,
+        as_of=as_of,
+        offset=read.offset,
+        s=held.snapshot.s,
+        bundle_id=held.bundle.bundle_id,
+        target=held.bundle.target,
+        calibrated=held.bundle.calibrated,
+        learner_version=held.residuals.version,
+        ranked=scored.ranked(request.top_k, shown),
+        degraded=tuple(degradations(deps.plan, read.state, held.snapshot, as_of)),
+    )
+    deps.journal.record(answer)
+    return answer
+
+
+def popular_of(held: Held) -> tuple[str, ...]:
+    """The candidates of a request that names none."""
+    if not held.popular:
+        raise BadInput("nothing says which categories are popular (no purchase in 30 days): name the candidates")
+    return held.popular
+
+
+def final_columns(plan: Plan, held: Held, state: UserState, candidates: Sequence[str], as_of: int) -> dict[str, Column]:
+    """Final values of every view that the bundle or the moment needs; one row for what all candidates share."""
+    finals: dict[str, Column] = {}
+    wanted = held.bundle.views | ({_view_of(plan.utc_offset)} if plan.utc_offset else set())
+    for view in plan.views:
+        if view.name not in wanted:
+            continue
+        if view.entity == "user":
+            finals |= columns(view, [state.user.get(view.name)], as_of)
+        elif view.entity == "user_category":
+            pairs = state.pairs[view.name]
+            finals |= columns(view, [pairs.get(category) for category in candidates], as_of)
+        elif view.entity == "all":
+            finals |= held.snapshot.lookup(plan, view.name, [ALL_ID])
+        else:
+            finals |= held.snapshot.lookup(plan, view.name, candidates)
+    return finals
+
+
+def moment_of(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping[str, Column], as_of: int) -> Moment:
+    """The request's instant and offset: stated, else the user's last known, else the zone that the model learned in."""
+    t = np.array([as_of], dtype=np.int64)
+    stated = request.utc_offset_s
+    if stated is None and request.zone is not None:
+        stated = int(offsets_at(request.zone, t)[0])
+    last_known = finals[plan.utc_offset.ref] if plan.utc_offset else Column.of([None], "int64")
+    return Moment(t, choose_offset(Column.of([stated], "int64"), last_known, offsets_at(bundle.zone, t)))
+
+
+def degradations(plan: Plan, state: UserState, snapshot: Snapshot, as_of: int) -> list[Degradation]:
+    """What the answer has to do without."""
+    found = []
+    if not state.user and not any(state.pairs.values()):
+        found.append(Degradation("unknown_user", "nothing is known of this user; ranked by what is known of all"))
+    lag_us = as_of - snapshot.s
+    if lag_us > STALE_INTERVALS * plan.interval_us:
+        found.append(Degradation("snapshot_stale", f"values of categories are {lag_us / SECOND_US:.0f} s old"))
+    return found
+
+
+def _view_of(feature: Feature) -> str:
+    return feature.ref.partition(":")[0]

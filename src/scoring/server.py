@@ -1,0 +1,306 @@
+"""The server: gRPC at the edge of scoring. Score, Track, health and reflection on one event loop.
+
+    start ─ agree on plan ─ NOT_SERVING ─ bundle + snapshot + Redis ─▶ SERVING ─ SIGTERM ─▶ NOT_SERVING ─ 1 s ─ stop
+
+Track is answered from the first moment on, Score as soon as there is something to score with.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import grpc
+import redis
+import redis.asyncio
+import uvloop
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from behavior.errors import BadInput, OpportuneError, Unavailable
+from behavior.plan import Plan
+from deployment.clock import AsyncClock, replay_key
+from deployment.keys import Keys
+from deployment.plan_file import load_plan
+from deployment.pseudonym import Pseudonyms
+from deployment.settings import Settings
+from scoring import metrics
+from scoring.agreement import agree
+from scoring.collect import Collect
+from scoring.journal import Journal
+from scoring.log import LogWriter
+from scoring.memory import Memory, NotReady
+from scoring.process import connect, connect_serving, expose_metrics, log_to_stderr
+from scoring.score import Scoring, score
+from scoring.v1 import scoring_pb2 as wire
+from scoring.wire import read_request, write_answer, write_outcomes
+
+_log = logging.getLogger("opportune.serve")
+SERVICE = "scoring.v1.Scoring"
+# A call without a deadline of its own, and one with a longer one, gets this much.
+LONGEST_CALL_S = 2.0
+POLL_S = 0.2
+# Clients need this long to notice NOT_SERVING before connections go away; without it some calls fail.
+NOTICE_S = 1.0
+GRACE_S = 5.0
+_OPTIONS = [
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    # Against overload by one caller: the rest of its calls wait on its own connection.
+    ("grpc.max_concurrent_streams", 100),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
+# What an error means to a caller; the first that fits.
+STATUS: tuple[tuple[type[BaseException], grpc.StatusCode], ...] = (
+    (BadInput, grpc.StatusCode.INVALID_ARGUMENT),
+    (NotReady, grpc.StatusCode.FAILED_PRECONDITION),
+    (Unavailable, grpc.StatusCode.UNAVAILABLE),
+    (redis.RedisError, grpc.StatusCode.UNAVAILABLE),
+    (TimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (OSError, grpc.StatusCode.UNAVAILABLE),
+    (Exception, grpc.StatusCode.INTERNAL),
+)
+
+
+class Servicer:
+    """The two methods, from message to message."""
+
+    def __init__(self, scoring: Scoring, collect: Collect, pseudonyms: Pseudonyms) -> None:
+        self._scoring = scoring
+        self._collect = collect
+        self._pseudonyms = pseudonyms
+
+    async def score(self, message: wire.ScoreRequest) -> wire.ScoreResponse:
+        """Rank candidates for a user."""
+        answer = await score(read_request(message, self._pseudonyms), self._scoring)
+        metrics.observe_answer(answer)
+        with metrics.STAGES.labels("Score", "write").time():
+            return write_answer(answer)
+
+    async def track(self, message: wire.TrackRequest) -> wire.TrackResponse:
+        """Take events into the log."""
+        outcomes = await self._collect.track(message.events)
+        metrics.observe_outcomes(outcomes)
+        return write_outcomes(outcomes)
+
+
+class Server:
+    """One server of a deployment.
+
+    Making it raises BadInput (no plan, no key, another plan in Redis) or Unavailable (no Redis).
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._plan = load_plan(settings.plan)
+        self._keys = Keys(settings.redis_prefix)
+        self._pseudonyms = Pseudonyms.load(settings.key_file)
+        _agree(settings, self._keys, self._plan)
+        self._health = health.aio.HealthServicer()
+        self._is_serving = False
+
+    async def run(self, stopping: asyncio.Event, started: Callable[[int], None] = lambda port: None) -> None:
+        """Serve until `stopping` is set, then drain; `started` is called with the port that it listens on.
+
+        Raises BadInput if the port is taken.
+        """
+        settings = self._settings
+        client = connect_serving(settings)
+        clock = AsyncClock(client, replay_key(self._keys, replay=settings.replay))
+        log = LogWriter(client, self._keys, settings.lateness_horizon_h)
+        journal = Journal(log, settings.partitions, metrics.SERVED_LOST.inc)
+        memory = Memory(
+            client,
+            self._keys,
+            self._plan,
+            settings.bundles,
+            settings.residual_bound,
+            metrics.load_timed,
+            lambda _: metrics.BUNDLES_REFUSED.inc(),
+        )
+        states = metrics.TimedStates(client, self._keys, settings.partitions, self._plan)
+        scoring = Scoring(states, clock, self._plan, memory, journal)
+        server = grpc.aio.server(options=_OPTIONS)
+        servicer = Servicer(scoring, Collect(log, clock, self._pseudonyms, settings), self._pseudonyms)
+        port = await self._start(server, servicer)
+        tasks = [asyncio.create_task(journal.run()), asyncio.create_task(self._keep_fresh(memory, clock))]
+        try:
+            started(port)
+            await stopping.wait()
+            await self._drain(server)
+            await journal.drain(GRACE_S)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await server.stop(None)
+            await client.aclose()
+
+    async def _start(self, server: Any, servicer: Servicer) -> int:
+        server.add_generic_rpc_handlers((handlers(servicer),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        for name in ("", SERVICE):
+            await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        port = bind(server, self._settings.host, self._settings.port)
+        await server.start()
+        _log.info("listening on %s:%d, not serving yet", self._settings.host, port)
+        return port
+
+    async def _keep_fresh(self, memory: Memory, clock: AsyncClock) -> None:
+        """Poll for what has changed, and say SERVING once there is everything that an answer needs."""
+        answered = True
+        while True:
+            try:
+                await memory.refresh()
+                now = await clock.now()
+                answered = True
+                with suppress(NotReady):
+                    metrics.observe_held(memory.held(), now)
+                    await self._serving()
+            except Exception as error:  # whatever it is: what is held goes on serving, and the next poll may succeed
+                metrics.REFRESH_FAILED.inc()
+                if answered:
+                    _log.warning("cannot look for changes (%s: %s); trying on", type(error).__name__, error)
+                answered = False
+            await asyncio.sleep(POLL_S)
+
+    async def _serving(self) -> None:
+        if not self._is_serving:
+            self._is_serving = True
+            # What has been loaded stays for good: a full collection would walk over it in the middle of a request.
+            gc.collect()
+            gc.freeze()
+            for name in ("", SERVICE):
+                await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            _log.info("serving")
+
+    async def _drain(self, server: Any) -> None:
+        _log.info("draining")
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(NOTICE_S)
+        await server.stop(GRACE_S)
+
+
+def handlers(servicer: Servicer) -> Any:
+    """The service's methods as gRPC calls them."""
+    methods: dict[str, tuple[Callable[[Any], Awaitable[Any]], Any, Any]] = {
+        "Score": (servicer.score, wire.ScoreRequest, wire.ScoreResponse),
+        "Track": (servicer.track, wire.TrackRequest, wire.TrackResponse),
+    }
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            name: grpc.unary_unary_rpc_method_handler(
+                answering(name, handle),
+                request_deserializer=guarded(request.FromString),
+                response_serializer=response.SerializeToString,
+            )
+            for name, (handle, request, response) in methods.items()
+        },
+    )
+
+
+def guarded(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """The parser, except that bytes which are no message become None; gRPC itself would answer UNKNOWN."""
+
+    def parse_or_none(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError:
+            return None
+
+    return parse_or_none
+
+
+def answering(method: str, handle: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """The method within its deadline, timed and counted, with its errors as gRPC has them."""
+
+    async def call(message: Any, context: Any) -> Any:
+        code, detail = grpc.StatusCode.CANCELLED, ""
+        try:
+            if message is None:
+                raise BadInput(f"the bytes sent are no {method}Request; compile the client from this server's proto")
+            remaining = context.time_remaining()
+            async with asyncio.timeout(LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)):
+                with metrics.STAGES.labels(method, "all").time():
+                    answer = await handle(message)
+            code = grpc.StatusCode.OK
+        except Exception as error:
+            code, detail = status_of(error)
+        finally:
+            metrics.REQUESTS.labels(method, code.name).inc()
+        if code is not grpc.StatusCode.OK:
+            await context.abort(code, detail)
+        return answer
+
+    return call
+
+
+def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """The status and the sentence that a caller gets for an error; what is ours to mend is logged."""
+    code = next(code for kind, code in STATUS if isinstance(error, kind))
+    if code is grpc.StatusCode.INTERNAL:
+        _log.error("a call failed", exc_info=error)
+        return code, "internal error; the server's log has it"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return code, "the deadline passed before there was an answer"
+    return code, str(error) if isinstance(
+        error, OpportuneError
+    ) else f"the state does not answer ({type(error).__name__})"
+
+
+def bind(server: Any, host: str, port: int) -> int:
+    """Let the server listen; returns the port, chosen freely for 0.
+
+    Raises BadInput if another process listens there. (Sharing a port is possible and sometimes wanted; with a process
+    of another deployment it would answer every other call with somebody else's data.)
+    """
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if port and _listens(host, port):
+        raise BadInput(f"another process listens on {target}; stop it, or set OPPORTUNE_PORT to a free port")
+    try:
+        return int(server.add_insecure_port(target))
+    except RuntimeError:
+        raise BadInput(
+            f"cannot listen on {target}; set OPPORTUNE_HOST and OPPORTUNE_PORT to what is free here"
+        ) from None
+
+
+def serve(settings: Settings) -> None:
+    """Run the server until SIGTERM or Ctrl-C: `opportune serve`."""
+    log_to_stderr()
+    server = Server(settings)
+    expose_metrics(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_until_signalled(server))
+    _log.info("stopped")
+
+
+async def _until_signalled(server: Server) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await server.run(stopping)
+
+
+def _agree(settings: Settings, keys: Keys, plan: Plan) -> None:
+    try:
+        with connect(settings) as client:
+            agree(client, keys, settings.partitions, plan)
+    except redis.RedisError as error:
+        raise Unavailable(f"Redis at {settings.redis_address} does not answer ({type(error).__name__})") from error
+
+
+def _listens(host: str, port: int) -> bool:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    with suppress(OSError), socket.create_connection((reachable, port), timeout=1.0):
+        return True
+    return False

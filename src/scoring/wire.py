@@ -1,0 +1,136 @@
+"""Between the wire and the rooms: protobuf messages become checked requests, answers become protobuf messages."""
+
+from collections.abc import Iterable
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from behavior.admission import MAX_ID_BYTES, MAX_UTC_OFFSET_S
+from behavior.errors import BadInput
+from behavior.event import SECOND_US
+from deployment.pseudonym import Pseudonyms
+from deployment.zone import zone
+from scoring.answer import Answer, FeatureValue, Ranked
+from scoring.collect import Outcome
+from scoring.score import MAX_CANDIDATES, ScoreRequest
+from scoring.v1 import scoring_pb2 as wire
+
+_STATUS = {
+    status.name.removeprefix("STATUS_").lower(): status.number for status in wire.Result.Status.DESCRIPTOR.values
+}
+
+
+def read_request(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> ScoreRequest:
+    """The request, with the user behind a pseudonym.
+
+    Raises BadInput that names the field, what is wrong with it and what to send instead.
+    """
+    if message.top_k < 0:
+        raise BadInput(f"top_k is {message.top_k}; send how many to answer, or 0 for all")
+    moment = message.moment
+    which = moment.WhichOneof("offset")
+    if which == "utc_offset_s" and abs(moment.utc_offset_s) > MAX_UTC_OFFSET_S:
+        raise BadInput("moment.utc_offset_s must be within ±18 hours, in seconds")
+    return ScoreRequest(
+        user_id=_pseudonym(message, pseudonyms),
+        categories=_categories(message.candidates),
+        placement=_short("placement", message.placement) or None,
+        utc_offset_s=moment.utc_offset_s if which == "utc_offset_s" else None,
+        zone=_zone(moment.zone) if which == "zone" else None,
+        top_k=message.top_k,
+        explain=message.explain,
+    )
+
+
+def write_answer(answer: Answer) -> wire.ScoreResponse:
+    """The answer as a message."""
+    response = wire.ScoreResponse(
+        request_id=answer.request_id,
+        bundle_id=answer.bundle_id,
+        learner_version=answer.learner_version,
+        ranked=[_ranked(place, each, answer) for place, each in enumerate(answer.ranked, 1)],
+        degraded=[wire.Degradation(reason=each.reason, detail=each.detail) for each in answer.degraded],
+    )
+    _set_instant(response.as_of, answer.as_of)
+    _set_instant(response.snapshot_instant, answer.s)
+    return response
+
+
+def write_outcomes(outcomes: Iterable[Outcome]) -> wire.TrackResponse:
+    """The outcomes of events as a message, in the same order."""
+    response = wire.TrackResponse()
+    for outcome in outcomes:
+        result = response.results.add(
+            status=_STATUS[outcome.fate.status], reason=outcome.fate.reason, message=outcome.message
+        )
+        if outcome.fate.k:
+            _set_instant(result.admitted_at, outcome.fate.k)
+    return response
+
+
+def _pseudonym(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> str:
+    which = message.WhichOneof("who")
+    raw = getattr(message, which) if which else ""
+    if not raw:
+        raise BadInput("a request needs a user_id or an anonymous_id")
+    _short(str(which), raw)
+    return pseudonyms.user(raw) if which == "user_id" else pseudonyms.anonymous(raw)
+
+
+def _categories(candidates: Iterable[wire.Candidate]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for place, candidate in enumerate(candidates):
+        where = f"candidates[{place}]"
+        if place == MAX_CANDIDATES:
+            raise BadInput(f"a request may name {MAX_CANDIDATES} candidates; split it")
+        if candidate.kind == wire.CANDIDATE_KIND_ITEM:
+            raise BadInput(f"{where} is an item, and this model ranks categories; send CANDIDATE_KIND_CATEGORY")
+        if candidate.kind != wire.CANDIDATE_KIND_CATEGORY:
+            raise BadInput(f"{where}.kind must be CANDIDATE_KIND_CATEGORY")
+        if not _short(f"{where}.id", candidate.id):
+            raise BadInput(f"{where}.id is empty; send the category")
+        if candidate.id in found:
+            raise BadInput(f"{where} is there twice; send each candidate once")
+        found[candidate.id] = None
+    return tuple(found)
+
+
+def _short(name: str, text: str) -> str:
+    if len(text.encode()) > MAX_ID_BYTES:
+        raise BadInput(f"{name} must be at most {MAX_ID_BYTES} bytes")
+    return text
+
+
+def _zone(name: str) -> str:
+    try:
+        zone(name)
+    except OSError:  # the name of a directory among the zones, or one longer than a path may be
+        raise BadInput("moment.zone is no IANA time zone; write one such as America/New_York") from None
+    return name
+
+
+def _ranked(position: int, ranked: Ranked, answer: Answer) -> wire.Ranked:
+    return wire.Ranked(
+        position=position,
+        candidate=wire.Candidate(kind=wire.CANDIDATE_KIND_CATEGORY, id=ranked.category),
+        score=ranked.score,
+        factors=[
+            wire.Factor(name=each.name, value=each.value, weight=each.weight, contribution=each.contribution)
+            for each in ranked.addends
+        ],
+        propensities=[wire.Propensity(target=answer.target, value=ranked.propensity, calibrated=answer.calibrated)],
+        features=[_feature(name, value) for name, value in ranked.features.items()],
+    )
+
+
+def _feature(name: str, value: FeatureValue) -> wire.Feature:
+    if value is None:
+        return wire.Feature(name=name)
+    if isinstance(value, str):
+        return wire.Feature(name=name, text=value)
+    if isinstance(value, int):
+        return wire.Feature(name=name, integer=value)
+    return wire.Feature(name=name, number=value)
+
+
+def _set_instant(stamp: Timestamp, us: int) -> None:
+    stamp.seconds, stamp.nanos = us // SECOND_US, us % SECOND_US * 1000

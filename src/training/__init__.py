@@ -1,0 +1,1 @@
+"""Offline work: importing history, backfilling feature tables, datasets, fitting, evaluating and exporting models."""

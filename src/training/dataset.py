@@ -1,0 +1,94 @@
+"""From rows to vectors: features joined by Feast at each row's instant, laid out by `assemble`.
+
+Feast's `get_historical_features` runs through our offline store (ASOF joins on change-point tables), in slices, so that
+memory stays bounded however many rows are asked for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from behavior.column import Column
+from behavior.moment import Moment, choose_offset
+from behavior.plan import ALL_ID, Plan
+from behavior.vector import assemble
+from deployment.zone import offsets_at
+from training.rows import Rows
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+SLICE_ROWS = 250_000
+
+
+def service_features(store: "FeatureStore", name: str) -> list[str]:
+    """The references `view:feature` of a feature service, in its order."""
+    service = store.get_feature_service(name)
+    return [f"{view.name}:{field.name}" for view in service.feature_view_projections for field in view.features]
+
+
+def vectors(
+    store: "FeatureStore",
+    plan: Plan,
+    inputs: Sequence[str],
+    rows: Rows,
+    vocabularies: Mapping[str, Mapping[str, int]],
+    zone: str,
+    *,
+    progress: Callable[[int, int], None] = lambda done, all_: None,
+) -> np.ndarray:
+    """The model's rows for the given questions, float32[m, d], in their order.
+
+    inputs   what the model sees, in order: references, `moment:*`, `candidate:category`
+    zone     IANA zone for users whose own offset is not known at the instant
+    """
+    references = [name for name in inputs if name in plan.features]
+    if plan.utc_offset is not None and plan.utc_offset.ref not in references:
+        references.append(plan.utc_offset.ref)
+    x = np.empty((len(rows), len(inputs)), dtype=np.float32)
+    for start in range(0, len(rows), SLICE_ROWS):
+        part = rows.take(np.arange(start, min(start + SLICE_ROWS, len(rows))))
+        frame = _entities(part)
+        joined = store.get_historical_features(frame, references, full_feature_names=True).to_arrow()
+        finals = {ref: to_column(joined[plan.features[ref].full_name], plan.features[ref].dtype) for ref in references}
+        moment = Moment(part.t, _offsets(plan, finals, part.t, zone))
+        candidates = frame["category"].to_numpy(object)
+        x[start : start + len(part)] = assemble(inputs, finals, moment, candidates, vocabularies)
+        progress(start + len(part), len(rows))
+    return x
+
+
+def codes_of(texts: Sequence[str]) -> dict[str, int]:
+    """The code of each text of a vocabulary."""
+    return {text: code for code, text in enumerate(texts)}
+
+
+def to_column(values: "pa.ChunkedArray", dtype: str) -> Column:
+    """An Arrow column with nulls as a column of the plan's dtype."""
+    valid = values.is_valid().to_numpy()
+    if dtype == "string":
+        return Column(np.asarray(values.to_pylist(), dtype=object), valid)
+    return Column(values.fill_null(0).to_numpy().astype(dtype), valid)
+
+
+def _entities(rows: Rows) -> "pd.DataFrame":
+    """One entity row per question, with all join keys that the plan can ask for."""
+    users = np.asarray(rows.instants.users, dtype=object)
+    categories = np.asarray(rows.categories, dtype=object)
+    return pd.DataFrame(
+        {
+            "user_id": users[rows.instants.user[rows.instant]],
+            "category": categories[rows.category],
+            "all_id": ALL_ID,
+            "event_timestamp": pd.to_datetime(rows.t, unit="us", utc=True).as_unit("us"),
+        }
+    )
+
+
+def _offsets(plan: Plan, finals: Mapping[str, Column], t: np.ndarray, zone: str) -> np.ndarray:
+    unknown = Column(np.zeros(len(t), dtype=np.int64), np.zeros(len(t), dtype=bool))
+    last_known = finals[plan.utc_offset.ref] if plan.utc_offset is not None else unknown
+    return choose_offset(unknown, last_known, offsets_at(zone, t))

@@ -1,0 +1,203 @@
+"""LightGBM to ONNX, exactly: the same leaf for every float32 input, and sums that differ by float32 rounding only.
+
+One `TreeEnsembleRegressor` (ai.onnx.ml), no link function: input "x" float32[N, d], output "margin" float32[N, 1].
+
+Where the two differ, and what is done about it (LightGBM's `Tree::NumericalDecision` and `kZeroThreshold`):
+* LightGBM's thresholds are float64, the node's are float32. For float32 x, `x <= T` is `x <= down(T)` with the greatest
+  float32 that is not above T. To the nearest would send values equal to a threshold the wrong way in half of all cases.
+* LightGBM's predictor reads |x| <= 1e-35 as 0. A threshold in that band is moved to its edge, which answers the same.
+* A split of NaN from all the rest has threshold inf, which `dump_model` writes as 1e300: it is read back as inf.
+* Without a missing type NaN is read as 0; with `NaN` it follows `default_left`. Both become a flag of the node.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightgbm
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from behavior.errors import BadInput
+
+INPUT = "x"
+OUTPUT = "margin"
+# Version 3 of the operator set is what every ONNX Runtime since 1.11 executes; 5 would deprecate the operator.
+_OPSETS = (("", 17), ("ai.onnx.ml", 3))
+_IR_VERSION = 8
+_TINY = np.float32(1e-35)  # LightGBM's kZeroThreshold is this very float32
+_DUMPED_INF = 1e300
+
+
+def export(booster: lightgbm.Booster) -> bytes:
+    """The booster as an ONNX model of raw margins.
+
+    Raises BadInput naming the reason if the model has anything whose export would not be exact.
+    """
+    model = booster.dump_model()
+    refuse_inexact(model, booster.params | _trained_with(booster))
+    nodes = _Nodes()
+    for tree in model["tree_info"]:
+        nodes.add_tree(tree)
+    width = model["max_feature_idx"] + 1
+    node = helper.make_node(
+        "TreeEnsembleRegressor",
+        [INPUT],
+        [OUTPUT],
+        domain="ai.onnx.ml",
+        n_targets=1,
+        post_transform="NONE",
+        **nodes.columns,
+    )
+    graph = helper.make_graph(
+        [node],
+        "propensity",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None, 1])],
+    )
+    opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS]
+    exported = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="opportune")
+    onnx.checker.check_model(exported)
+    return bytes(exported.SerializeToString())
+
+
+def refuse_inexact(model: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Raise BadInput with the reason if the dumped model is not one that `export` translates exactly."""
+    if not str(model["objective"]).startswith("binary"):
+        raise _refused(f"its objective is {model['objective']!r}", "fit with objective binary")
+    if model["num_tree_per_iteration"] != 1 or model["average_output"]:
+        raise _refused("it has several outputs or averages its trees", "fit one gradient-boosted propensity per target")
+    if str(parameters.get("zero_as_missing", "0")).lower() in ("1", "true"):
+        raise _refused("it was fitted with zero_as_missing", "fit with missing values as NaN")
+    if str(parameters.get("linear_tree", "0")).lower() in ("1", "true"):
+        raise _refused("its leaves are linear models", "fit with linear_tree=false")
+    for tree in model["tree_info"]:
+        where = f"tree {tree['tree_index']}"
+        for node in _walk(tree["tree_structure"]):
+            if "leaf_coeff" in node:
+                raise _refused(f"{where} has linear leaves", "fit with linear_tree=false")
+            if node.get("decision_type", "<=") != "<=":
+                raise _refused(
+                    f"{where} splits on categories", "give categories as ordered codes, not as categorical_feature"
+                )
+            if node.get("missing_type", "None") not in ("None", "NaN"):
+                raise _refused(f"{where} treats zero as missing", "fit with zero_as_missing=false")
+
+
+def round_down(thresholds: np.ndarray) -> np.ndarray:
+    """Float32 thresholds that decide `x <= T` for every float32 x exactly as LightGBM decides it for float64 T."""
+    thresholds = np.where(np.abs(thresholds) >= _DUMPED_INF, np.copysign(np.inf, thresholds), thresholds)
+    with np.errstate(over="ignore"):
+        nearest = thresholds.astype(np.float32)
+    down = np.where(nearest.astype(np.float64) > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+    # In the band around 0 every x counts as 0: below 0 none of the band goes left, from 0 on all of it.
+    below = (down >= -_TINY) & (thresholds < 0)
+    above = (thresholds >= 0) & (down < _TINY)
+    down = np.where(below, np.nextafter(-_TINY, np.float32(-np.inf)), down)
+    return np.where(above, _TINY, down).astype(np.float32)
+
+
+class _Nodes:
+    """The operator's parallel attribute lists, filled tree by tree."""
+
+    def __init__(self) -> None:
+        self._tree: list[int] = []
+        self._id: list[int] = []
+        self._feature: list[int] = []
+        self._threshold: list[float] = []
+        self._mode: list[str] = []
+        self._true: list[int] = []
+        self._false: list[int] = []
+        self._nan_true: list[int] = []
+        self._leaf: list[tuple[int, int, float]] = []
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The lists under the operator's names; thresholds already rounded."""
+        trees, ids, weights = zip(*self._leaf, strict=True)
+        return {
+            "nodes_treeids": self._tree,
+            "nodes_nodeids": self._id,
+            "nodes_featureids": self._feature,
+            "nodes_values": round_down(np.array(self._threshold, dtype=np.float64)).tolist(),
+            "nodes_modes": self._mode,
+            "nodes_truenodeids": self._true,
+            "nodes_falsenodeids": self._false,
+            "nodes_missing_value_tracks_true": self._nan_true,
+            "target_treeids": list(trees),
+            "target_nodeids": list(ids),
+            "target_ids": [0] * len(ids),
+            "target_weights": np.array(weights, dtype=np.float32).tolist(),
+        }
+
+    def add_tree(self, tree: Mapping[str, Any]) -> None:
+        """Append one dumped tree; its leaf values already hold shrinkage and the initial score."""
+        pending = [tree["tree_structure"]]
+        taken = 1  # node ids given out: a child's id is the place that it will have in `pending`
+        for place in _places(pending):
+            node = pending[place]
+            if "leaf_value" in node:
+                self._append(tree["tree_index"], place, "LEAF")
+                self._leaf.append((tree["tree_index"], place, node["leaf_value"]))
+                continue
+            threshold = float(node["threshold"])
+            nan_true = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
+            self._append(
+                tree["tree_index"],
+                place,
+                "BRANCH_LEQ",
+                node["split_feature"],
+                threshold,
+                taken,
+                taken + 1,
+                bool(nan_true),
+            )
+            pending += [node["left_child"], node["right_child"]]
+            taken += 2
+
+    def _append(
+        self,
+        tree: int,
+        place: int,
+        mode: str,
+        feature: int = 0,
+        threshold: float = 0.0,
+        true: int = 0,
+        false: int = 0,
+        nan_true: bool = False,
+    ) -> None:
+        self._tree.append(tree)
+        self._id.append(place)
+        self._mode.append(mode)
+        self._feature.append(feature)
+        self._threshold.append(threshold)
+        self._true.append(true)
+        self._false.append(false)
+        self._nan_true.append(int(nan_true))
+
+
+def _places(pending: list[Any]) -> Iterator[int]:
+    """0, 1, 2, ... while the list still has that place; it may grow meanwhile."""
+    place = 0
+    while place < len(pending):
+        yield place
+        place += 1
+
+
+def _walk(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    pending = [node]
+    while pending:
+        node = pending.pop()
+        yield node
+        pending += [node[side] for side in ("left_child", "right_child") if side in node]
+
+
+def _trained_with(booster: lightgbm.Booster) -> dict[str, str]:
+    """The parameters that the model's own text states; a loaded booster has no others."""
+    lines = booster.model_to_string(num_iteration=1).splitlines()
+    pairs = [line[1:-1].split(": ", 1) for line in lines if line.startswith("[") and line.endswith("]")]
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
+def _refused(reason: str, advice: str) -> BadInput:
+    return BadInput(f"this LightGBM model cannot be exported to ONNX exactly: {reason}; {advice}")

@@ -1,0 +1,215 @@
+"""Which (user, category, instant) a model is asked about, and what came true: rows without features.
+
+Two kinds of instants, both like real requests: *activity*, just after an order (its admission + 1 µs, so that the order
+is in the features and never in the label), and *cut-offs*, the local midnights at which a week's users are all asked.
+Candidates are frozen at each cut-off, so a row knows nothing of its own future.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from behavior.errors import BadInput
+from behavior.event import PERSONALIZATION, SECOND_US
+from deployment.zone import zone
+from training.targets import Target
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """n moments at which a user is asked about.
+
+    user      int32[n], place in `users`
+    t         int64[n], µs UTC
+    cutoff    int64[n], the latest cut-off at or before t
+    users     pseudonyms
+    """
+
+    user: np.ndarray
+    t: np.ndarray
+    cutoff: np.ndarray
+    users: list[str]
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def take(self, places: np.ndarray) -> "Instants":
+        """Some of the instants, in the given order."""
+        return Instants(self.user[places], self.t[places], self.cutoff[places], self.users)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """m questions with their answers.
+
+    instant    int32[m], place in `instants`
+    category   int32[m], place in `categories`
+    label      uint8[m]
+    weight     float32[m], how many rows of the unsampled set each one stands for
+    """
+
+    instants: Instants
+    instant: np.ndarray
+    category: np.ndarray
+    categories: list[str]
+    label: np.ndarray
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def t(self) -> np.ndarray:
+        """int64[m], µs UTC."""
+        return np.take(self.instants.t, self.instant)
+
+    def take(self, places: np.ndarray) -> "Rows":
+        """Some of the rows, in the given order."""
+        return Rows(
+            self.instants, self.instant[places], self.category[places], self.categories, self.label[places],
+            self.weight[places],
+        )  # fmt: skip
+
+
+def local_midnights(first: str, last: str, zone_name: str, days: int = 7) -> list[int]:
+    """Cut-offs every so many days from `first` to `last` (local dates, inclusive), at 00:00 local time, in µs UTC.
+
+    >>> local_midnights("2017-11-05", "2017-11-12", "America/New_York")
+    [1509854400000000, 1510462800000000]
+    """
+    where = zone(zone_name)
+    try:
+        day, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
+    except ValueError as error:
+        raise BadInput(f"a date is written like 2017-10-15: {error}") from None
+    instants = []
+    while day <= end:
+        instants.append(int((day.replace(tzinfo=where).astimezone(UTC) - _EPOCH).total_seconds()) * SECOND_US)
+        day += timedelta(days=days)
+    return instants
+
+
+def sundays(first: int, last: int, zone_name: str) -> list[int]:
+    """Every Sunday's local midnight from instant `first` to instant `last`, inclusive, in µs UTC."""
+    where = zone(zone_name)
+    day = (_EPOCH + timedelta(microseconds=first)).astimezone(where)
+    day += timedelta(days=6 - day.weekday())
+    end = (_EPOCH + timedelta(microseconds=last)).astimezone(where)
+    found = local_midnights(day.date().isoformat(), end.date().isoformat(), zone_name)
+    return [t for t in found if first <= t <= last]
+
+
+def open_events(con: duckdb.DuckDBPyConnection, target: Target) -> None:
+    """Make the events that the target is about readable as `asked_events`; `con` has the archive as the view `events`.
+
+    Only events that may be used for personalisation, as everywhere else.
+    """
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE asked_events AS SELECT user_id, category, order_id, e, k FROM events
+        WHERE kind = '{target.event}' AND purposes & {PERSONALIZATION} <> 0
+        """
+    )
+
+
+def cutoff_instants(con: duckdb.DuckDBPyConnection, target: Target, cutoffs: Sequence[int]) -> Instants:
+    """Every active user at every cut-off, ordered by (cut-off, user)."""
+    found = con.execute(
+        """
+        SELECT c.t AS t, e.user_id AS user_id
+        FROM (SELECT unnest($cutoffs::BIGINT[]) AS t) AS c
+        JOIN asked_events AS e ON e.k < c.t AND e.e >= c.t - $active
+        GROUP BY ALL ORDER BY t, user_id
+        """,
+        {"cutoffs": list(cutoffs), "active": target.active_us},
+    ).fetchnumpy()
+    return _instants(found["user_id"], found["t"].astype(np.int64), cutoffs)
+
+
+def activity_instants(con: duckdb.DuckDBPyConnection, target: Target, cutoffs: Sequence[int], until: int) -> Instants:
+    """Just after every order, from the first cut-off until `until`, ordered by (instant, user)."""
+    found = con.execute(
+        """
+        SELECT DISTINCT k + 1 AS t, user_id FROM asked_events
+        WHERE k + 1 >= $first AND k + 1 <= $until ORDER BY t, user_id
+        """,
+        {"first": min(cutoffs), "until": until},
+    ).fetchnumpy()
+    return _instants(found["user_id"], found["t"].astype(np.int64), cutoffs)
+
+
+def ask(con: duckdb.DuckDBPyConnection, target: Target, instants: Instants) -> Rows:
+    """All candidates at each instant with their labels, ordered by (instant, rank of the candidate)."""
+    cutoffs, of_instant = np.unique(instants.cutoff, return_inverse=True)
+    candidates = popular_categories(con, target, [int(t) for t in cutoffs])
+    categories = sorted({category for each in candidates for category in each})
+    code = {category: place for place, category in enumerate(categories)}
+    codes = [np.array([code[category] for category in each], dtype=np.int32) for each in candidates]
+    category = np.concatenate([codes[place] for place in of_instant]) if len(instants) else np.empty(0, np.int32)
+    sizes = np.array([len(each) for each in codes], dtype=np.int64)[of_instant]
+    instant = np.repeat(np.arange(len(instants), dtype=np.int32), sizes)
+    came_true = _outcomes(con, target, instants, code)
+    label = np.isin(instant.astype(np.int64) * len(categories) + category, came_true).astype(np.uint8)
+    return Rows(instants, instant, category, categories, label, np.ones(len(label), dtype=np.float32))
+
+
+def popular_categories(con: duckdb.DuckDBPyConnection, target: Target, cutoffs: Sequence[int]) -> list[list[str]]:
+    """For each cut-off, the categories with most users of the event before it, the most popular first."""
+    found = con.execute(
+        """
+        SELECT t, category FROM (
+            SELECT c.t AS t, e.category AS category, count(DISTINCT e.user_id) AS users
+            FROM (SELECT unnest($cutoffs::BIGINT[]) AS t) AS c
+            JOIN asked_events AS e ON e.k < c.t AND e.e >= c.t - $popular AND e.category IS NOT NULL
+            GROUP BY ALL
+        ) QUALIFY row_number() OVER (PARTITION BY t ORDER BY users DESC, category) <= $candidates
+        ORDER BY t, users DESC, category
+        """,
+        {
+            "cutoffs": list(cutoffs), "popular": target.popular_us, "candidates": target.candidates,
+        },
+    ).fetchall()  # fmt: skip
+    ranked: dict[int, list[str]] = {t: [] for t in cutoffs}
+    for t, category in found:
+        ranked[t].append(category)
+    return [ranked[t] for t in cutoffs]
+
+
+def sample_negatives(rows: Rows, rate: float, generator: np.random.Generator) -> Rows:
+    """All positives and a share of the negatives, each negative weighted by 1 / rate."""
+    kept = np.flatnonzero((rows.label == 1) | (generator.random(len(rows)) < rate))
+    sampled = rows.take(kept)
+    weight = np.where(sampled.label == 1, sampled.weight, sampled.weight / np.float32(rate)).astype(np.float32)
+    return Rows(rows.instants, sampled.instant, sampled.category, rows.categories, sampled.label, weight)
+
+
+def _outcomes(con: duckdb.DuckDBPyConnection, target: Target, instants: Instants, code: dict[str, int]) -> np.ndarray:
+    """int64[p]: instant * number of categories + category of every pair that came true, each once."""
+    con.register("asked_users", pa.table({"user": np.arange(len(instants.users)), "user_id": instants.users}))
+    con.register("asked", pa.table({"instant": np.arange(len(instants)), "user": instants.user, "t": instants.t}))
+    con.register("asked_categories", pa.table({"category": list(code), "code": np.arange(len(code))}))
+    found = con.execute(
+        """
+        SELECT DISTINCT a.instant * $categories + c.code AS pair
+        FROM asked AS a JOIN asked_users AS u ON u.user = a.user
+        JOIN asked_events AS e ON e.user_id = u.user_id AND e.e >= a.t AND e.e < a.t + $horizon
+        JOIN asked_categories AS c ON c.category = e.category
+        """,
+        {"categories": len(code), "horizon": target.horizon_us},
+    ).fetchnumpy()["pair"]
+    for name in ("asked_users", "asked", "asked_categories"):
+        con.unregister(name)
+    return found.astype(np.int64)
+
+
+def _instants(user_ids: np.ndarray, t: np.ndarray, cutoffs: Sequence[int]) -> Instants:
+    users, places = np.unique(np.asarray(user_ids, dtype=object).astype(str), return_inverse=True)
+    ordered = np.sort(np.asarray(cutoffs, dtype=np.int64))
+    latest = ordered[np.maximum(np.searchsorted(ordered, t, side="right") - 1, 0)]
+    return Instants(places.astype(np.int32), t, latest, [str(user) for user in users])

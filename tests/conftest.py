@@ -1,0 +1,33 @@
+"""What tests of several rooms share: a clean environment, and one real Redis."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployment.redis_server import redis_server
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on the settings of the shell, nor on an opportune.toml in the directory it was started from."""
+    for name in os.environ:
+        if name.startswith("OPPORTUNE_") or name == "REDIS_URL":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OPPORTUNE_CONFIG", "")
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Redis, as durable as in production, that lives as long as the session."""
+    directory: Path = tmp_path_factory.mktemp("redis with a space")
+    with redis_server(directory) as server:
+        yield server.url
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test uses."""
+    return f"test-{uuid.uuid4().hex[:12]}"

@@ -1,0 +1,33 @@
+"""Factors: the breakdown adds up to the score to the last bit."""
+
+import math
+import struct
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoring.factors import FACTORS, Evidence, relevance, weigh
+
+margins = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=30)
+
+
+@given(margins, st.data())
+def test_the_breakdown_adds_up_to_the_score_exactly(of_model: list[float], data: st.DataObject) -> None:
+    """Adding the contributions in their order, in float64, gives the very bits of the score."""
+    n = len(of_model)
+    residuals = data.draw(st.lists(st.floats(-1, 1), min_size=n, max_size=n))
+    weighed = weigh(Evidence(np.array(of_model, dtype=np.float32), np.array(residuals)))
+    scores = relevance(weighed)
+    for place in range(n):
+        total = 0.0
+        for factor in weighed:
+            assert factor.contributions[place] == factor.weight * factor.values[place]
+            total += float(factor.contributions[place])
+        assert struct.pack("<d", total) == struct.pack("<d", float(scores[place]))
+        assert math.isfinite(total)
+
+
+def test_the_factors_are_the_model_and_the_learner() -> None:
+    """The list says which factors there are, in the order in which they are added."""
+    assert [(factor.name, factor.weight) for factor in FACTORS] == [("propensity", 1.0), ("learner", 1.0)]

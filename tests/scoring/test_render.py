@@ -1,0 +1,66 @@
+"""An answer for people and for programs."""
+
+import io
+import json
+
+from rich.console import Console
+
+from scoring.render import show, to_json
+from scoring.v1 import scoring_pb2 as wire
+
+ANSWER = wire.ScoreResponse(
+    request_id="r",
+    bundle_id="purchase_7d-20170925-0123abcd",
+    learner_version=3,
+    ranked=[
+        wire.Ranked(
+            position=1,
+            candidate=wire.Candidate(kind=wire.CANDIDATE_KIND_CATEGORY, id="[b]TEA[/b]"),
+            score=0.1 + 0.2,
+            factors=[
+                wire.Factor(name="propensity", value=0.1, weight=1, contribution=0.1),
+                wire.Factor(name="learner", value=0.2, weight=1, contribution=0.2),
+            ],
+            propensities=[wire.Propensity(target="purchase_7d", value=0.525)],
+            features=[wire.Feature(name="v:n", integer=3), wire.Feature(name="v:none")],
+        )
+    ],
+    degraded=[wire.Degradation(reason="unknown_user", detail="nothing is known")],
+)
+ANSWER.as_of.FromMicroseconds(1_508_040_000_000_001)
+
+
+def shown(answer: wire.ScoreResponse, *, terminal: bool) -> str:
+    file = io.StringIO()
+    show(answer, Console(file=file, force_terminal=terminal, width=120))
+    return file.getvalue()
+
+
+def test_without_a_terminal_the_table_is_plain() -> None:
+    """No escape codes and no frames: a line per candidate with score, factors and propensity, then what is degraded."""
+    lines = shown(ANSWER, terminal=False).splitlines()
+    assert lines[0].startswith("as of 2017-10-15T04:00:00.000001Z, bundle purchase_7d-20170925-0123abcd, learner 3")
+    assert lines[1].split() == ["#", "candidate", "score", "propensity", "learner", "purchase_7d", "(uncalibrated)"]
+    assert lines[2].split() == ["1", "[b]TEA[/b]", "+0.3000", "+0.1000", "+0.2000", "52.5%"]
+    assert lines[3] == "degraded: unknown_user: nothing is known"
+    assert shown(ANSWER, terminal=False).isascii()
+
+
+def test_on_a_terminal_ids_are_shown_as_they_are() -> None:
+    """What looks like markup in an id is text."""
+    assert "[b]TEA[/b]" in shown(ANSWER, terminal=True)
+
+
+def test_an_empty_answer_can_be_shown() -> None:
+    """No candidate, no factor columns, no error."""
+    assert "candidate" in shown(wire.ScoreResponse(), terminal=False)
+    assert json.loads(to_json(wire.ScoreResponse()))["ranked"] == []
+
+
+def test_json_keeps_every_bit() -> None:
+    """Numbers come back exactly, features by name, missing ones as null."""
+    ranked = json.loads(to_json(ANSWER))["ranked"][0]
+    assert ranked["score"] == 0.1 + 0.2 == sum(each["contribution"] for each in ranked["factors"])
+    assert ranked["candidate"] == {"kind": "category", "id": "[b]TEA[/b]"}
+    assert ranked["features"] == {"v:n": 3, "v:none": None}
+    assert ranked["propensities"] == [{"target": "purchase_7d", "value": 0.525, "calibrated": False}]

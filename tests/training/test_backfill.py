@@ -1,0 +1,118 @@
+"""Change-point tables: what is in them, that they are whole, and that their SQL is not DuckDB's alone."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+import sqlglot
+
+from behavior.errors import OpportuneError
+from behavior.event import DAY_US, HOUR_US, MINUTE_US
+from behavior.kinds import age, count, last, total
+from behavior.plan import FeatureDefinition, Plan, View, ViewDefinition
+from tests.feast_plugin.repository import bought, write_archive
+from tests.properties.strategies import view_definition
+from training.backfill import backfill
+from training.change_points import change_points
+
+T = 17_440 * DAY_US
+ENTITIES = ("user", "user_category", "category", "all")
+
+
+def plan_of(*features: object, entity: str = "user") -> Plan:
+    named = tuple(FeatureDefinition(each.name, each) for each in features)  # type: ignore[attr-defined]
+    return Plan([ViewDefinition("v", entity, ("purchase",), named)])
+
+
+def rows(tables: Path, columns: str) -> list[tuple[object, ...]]:
+    query = f"SELECT {columns} FROM read_parquet('{tables / 'v.parquet'}')"
+    return duckdb.sql(query).fetchall()
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_every_statement_transpiles_to_spark(entity: str) -> None:
+    """Nothing in a statement is DuckDB's alone: sqlglot turns it into Spark SQL, and that parses again."""
+    statement = change_points(View(view_definition(entity)), "events", until=T)
+    (spark,) = sqlglot.transpile(statement, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE)
+    assert sqlglot.parse_one(spark, read="spark").find(sqlglot.exp.Window) is not None
+
+
+def test_a_row_stands_wherever_a_value_changes(tmp_path: Path) -> None:
+    """An event enters at k + 1 and leaves each window at floor(e, hop) + W; lifetime values stay."""
+    archive = write_archive(tmp_path / "archive", [bought(1, T + 5), bought(2, T + 2 * HOUR_US, value=-30)])
+    plan = plan_of(count("purchase", over="1h"), count("purchase"), total("purchase.value"), last("purchase.category"))
+    report = backfill(plan, archive, tmp_path)
+    assert rows(
+        tmp_path, "epoch_us(ts), purchase_count_1h, purchase_count, purchase_value_total, purchase_category_last"
+    ) == [
+        (T + 6, 1, 1, 100, "TEA"),
+        (T + HOUR_US, 0, 1, 100, "TEA"),
+        (T + 2 * HOUR_US + 1, 1, 2, 70, "TEA"),
+        (T + 3 * HOUR_US, 0, 2, 70, "TEA"),
+    ]
+    assert (report.events, report.tables[0].rows) == (2, 4)
+
+
+def test_an_event_that_comes_too_late_for_a_window_never_counts_in_it(tmp_path: Path) -> None:
+    """It leaves before it enters; but it makes the entity present and counts for ever."""
+    archive = write_archive(tmp_path / "archive", [bought(1, T, e=T - 2 * HOUR_US)])
+    backfill(plan_of(count("purchase", over="1h"), count("purchase"), age("purchase")), archive, tmp_path)
+    assert rows(tmp_path, "epoch_us(ts), seen_e, purchase_count_1h, purchase_count, purchase_age_s") == [
+        (T + 1, T - 2 * HOUR_US, 0, 1, T - 2 * HOUR_US)
+    ]
+
+
+def test_snapshot_views_change_at_whole_intervals_only(tmp_path: Path) -> None:
+    """Their instants are rounded up: the value at s is that of all changes with ts <= s, over all users."""
+    log = [bought(1, T), bought(2, T + 1, "k1-bob"), bought(3, T + MINUTE_US)]
+    backfill(plan_of(count("purchase"), entity="category"), write_archive(tmp_path / "archive", log), tmp_path)
+    assert rows(tmp_path, "category, epoch_us(ts), purchase_count") == [
+        ("TEA", T + MINUTE_US, 2),
+        ("TEA", T + 2 * MINUTE_US, 3),
+    ]
+
+
+def test_until_takes_only_what_was_admitted_before(tmp_path: Path) -> None:
+    """`until` is an instant of admission and is not included."""
+    archive = write_archive(tmp_path / "archive", [bought(1, T), bought(2, T + 1)])
+    report = backfill(plan_of(count("purchase")), archive, tmp_path, until=T + 1)
+    assert rows(tmp_path, "epoch_us(ts), purchase_count") == [(T + 1, 1)]
+    assert report.events == 1
+
+
+def test_an_empty_archive_gives_empty_tables_of_the_right_shape(tmp_path: Path) -> None:
+    """Training on nothing finds tables without rows, not missing files."""
+    backfill(plan_of(count("purchase"), entity="user_category"), write_archive(tmp_path / "archive", []), tmp_path)
+    shape = duckdb.sql(f"DESCRIBE FROM read_parquet('{tmp_path / 'v.parquet'}')").fetchall()
+    assert [(name, type_) for name, type_, *_ in shape] == [
+        ("user_id", "VARCHAR"), ("category", "VARCHAR"), ("ts", "TIMESTAMP WITH TIME ZONE"), ("seen_e", "BIGINT"),
+        ("purchase_count", "BIGINT"),
+    ]  # fmt: skip
+
+
+def test_tables_are_sorted_and_keys_unique(tmp_path: Path) -> None:
+    """(keys, ts) is unique and in order, ties in k and several users included: Feast needs no created column."""
+    log = [bought(n, T + n // 3 * HOUR_US, f"k1-{n % 3}", "TEA" if n % 2 else "MILK") for n in range(60)]
+    plan = plan_of(count("purchase", over="24h"), total("purchase.value", over="7d"), entity="user_category")
+    backfill(plan, write_archive(tmp_path / "archive", log), tmp_path)
+    found = rows(tmp_path, "user_id, category, ts")
+    assert found == sorted(set(found))
+    assert len(found) > len(log)
+
+
+def test_a_failure_leaves_the_tables_as_they_were(tmp_path: Path) -> None:
+    """A table is replaced whole or not at all, and nothing half-written stays behind."""
+    archive = write_archive(tmp_path / "archive", [bought(n, T + n) for n in range(20_000)])
+    backfill(plan_of(count("purchase")), archive, tmp_path / "tables")
+    before = (tmp_path / "tables" / "v.parquet").read_bytes()
+    with pytest.raises(OpportuneError, match="view v: DuckDB ran out of memory"):
+        backfill(plan_of(count("purchase", over="7d")), archive, tmp_path / "tables", memory_limit="2MB")
+    assert (tmp_path / "tables" / "v.parquet").read_bytes() == before
+    assert [file.name for file in (tmp_path / "tables").iterdir()] == ["v.parquet"]
+
+
+def test_paths_with_quotes_and_spaces_are_only_paths(tmp_path: Path) -> None:
+    """A deployment may live in any directory."""
+    home = tmp_path / "it's a 'home'"
+    backfill(plan_of(count("purchase")), write_archive(home / "archive", [bought(1, T)]), home / "tables")
+    assert (home / "tables" / "v.parquet").is_file()
