@@ -1,7 +1,7 @@
 """Which features a model is offered: one service per target. A bundle pins the list that it was trained on."""
 
 from feast import FeatureService
-from views import all_activity, category_activity, user_activity, user_category
+from views import category_activity, user_activity, user_category
 
 purchase_7d = FeatureService(
     name="purchase_7d",
@@ -10,7 +10,7 @@ purchase_7d = FeatureService(
         user_activity[[field.name for field in user_activity.features if field.name != "any_utc_offset_s_last"]],
         user_category,
         category_activity,
-        all_activity,
+        # all_activity is left out: it is the same for all candidates, and a model would read the calendar from it.
     ],
     owner="growth",
     description="Will this user buy in this category within 7 days?",

@@ -73,6 +73,7 @@ category_activity = behavior_view(
         count("purchase", over="24h"),
         count("purchase", over="7d"),
         count("purchase", over="30d"),
+        count("purchase"),
         total("purchase.value", over="30d"),
         age("purchase"),
     ],

@@ -22,7 +22,8 @@ class Moment:
     @property
     def _local_us(self) -> np.ndarray:
         shift: np.ndarray = self.utc_offset_s * SECOND_US
-        return self.t + shift
+        local: np.ndarray = self.t + shift
+        return local
 
     @property
     def hour(self) -> np.ndarray:

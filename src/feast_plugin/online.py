@@ -27,6 +27,9 @@ from feast_plugin.configuration import Flag, OptionalNumber, OptionalPath, Optio
 from feast_plugin.plain_rows import WRITE, FeastRow, PlainRow, arguments, forget_view, plain_key
 from feast_plugin.readings import PlainReading, Reading, SnapshotReading, UserReading
 
+# A Redis that is frozen would otherwise be waited for without end.
+_PATIENCE_S = 5.0
+
 Progress = Callable[[int], Any] | None
 Written = list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]]
 
@@ -153,14 +156,14 @@ class StateOnlineStore(OnlineStore):
         if not plain or config.online_store.redis_url is None:
             return
         keys = Keys(required(config.online_store.redis_prefix, "redis_prefix"))
-        with _told(), redis.Redis.from_url(config.online_store.redis_url) as client:
+        with _told(), redis.Redis.from_url(config.online_store.redis_url, socket_timeout=_PATIENCE_S) as client:
             for table in plain:
                 forget_view(client, keys, table.name)
 
     def _connected(self, config: RepoConfig) -> "tuple[_Deployed, redis.Redis]":
         deployed = self._deployed = self._deployed or _Deployed(config.online_store)
         if self._client is None:
-            client = redis.Redis.from_url(deployed.url)
+            client = redis.Redis.from_url(deployed.url, socket_timeout=_PATIENCE_S)
             deployed.refuse_mismatch(client.hgetall(deployed.keys.deployment()))
             self._client = client
         return deployed, self._client
@@ -168,7 +171,7 @@ class StateOnlineStore(OnlineStore):
     async def _connected_async(self, config: RepoConfig) -> "tuple[_Deployed, redis.asyncio.Redis]":
         deployed = self._deployed = self._deployed or _Deployed(config.online_store)
         if self._async_client is None:
-            client = redis.asyncio.Redis.from_url(deployed.url)
+            client = redis.asyncio.Redis.from_url(deployed.url, socket_timeout=_PATIENCE_S)
             deployed.refuse_mismatch(await client.hgetall(deployed.keys.deployment()))
             self._async_client = client
         return deployed, self._async_client

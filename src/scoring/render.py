@@ -44,7 +44,6 @@ def to_json(answer: wire.ScoreResponse) -> str:
             "ranked": [_ranked(each) for each in answer.ranked],
             "degraded": [{"reason": each.reason, "detail": each.detail} for each in answer.degraded],
         },
-        indent=2,
         ensure_ascii=False,
     )
 

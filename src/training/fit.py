@@ -16,7 +16,7 @@ PARAMETERS: Mapping[str, object] = MappingProxyType(
     {
         "objective": "binary",
         "metric": "binary_logloss",
-        "learning_rate": 0.1,
+        "learning_rate": 0.05,
         "num_leaves": 63,
         "min_data_in_leaf": 200,
         "lambda_l2": 1.0,
@@ -27,7 +27,7 @@ PARAMETERS: Mapping[str, object] = MappingProxyType(
         "verbosity": -1,
     }
 )
-MAX_TREES = 300
+MAX_TREES = 400
 PATIENCE = 30
 
 

@@ -14,7 +14,7 @@ import onnxruntime
 
 from behavior.errors import BadInput, NotExact
 
-# Both sum the same leaves, LightGBM in float64 and ONNX Runtime in float32, hence not 0.
+# Both sum the same leaves in float64; the exported margin is then rounded to float32, hence not 0.
 LIMIT = 5e-6
 _SLICE = 32_768  # rows at once: about 20 MB with what the two predictors need beside them
 _DOWN, _UP = np.float32(-np.inf), np.float32(np.inf)

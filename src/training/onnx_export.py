@@ -1,4 +1,4 @@
-"""LightGBM to ONNX, exactly: the same leaf for every float32 input, and sums that differ by float32 rounding only.
+"""LightGBM to ONNX, exactly: the same leaf for every float32 input, and float64 sums rounded to float32 once.
 
 One `TreeEnsembleRegressor` (ai.onnx.ml), no link function: input "x" float32[N, d], output "margin" float32[N, 1].
 
@@ -7,6 +7,8 @@ Where the two differ, and what is done about it (LightGBM's `Tree::NumericalDeci
   float32 that is not above T. To the nearest would send values equal to a threshold the wrong way in half of all cases.
 * LightGBM's predictor reads |x| <= 1e-35 as 0. A threshold in that band is moved to its edge, which answers the same.
 * A split of NaN from all the rest has threshold inf, which `dump_model` writes as 1e300: it is read back as inf.
+* The node sums leaves in the type of its input, and 300 trees summed in float32 are up to 7e-6 off. So the input is
+  cast to float64 before it: 5 % slower, and the margin is within half a float32 ulp (2.4e-7 below 8).
 * Without a missing type NaN is read as 0; with `NaN` it follows `default_left`. Both become a flag of the node.
 """
 
@@ -16,12 +18,13 @@ from typing import Any
 import lightgbm
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from behavior.errors import BadInput
 
 INPUT = "x"
 OUTPUT = "margin"
+_WIDE = "x_float64"
 # Version 3 of the operator set is what every ONNX Runtime since 1.11 executes; 5 would deprecate the operator.
 _OPSETS = (("", 17), ("ai.onnx.ml", 3))
 _IR_VERSION = 8
@@ -40,9 +43,10 @@ def export(booster: lightgbm.Booster) -> bytes:
     for tree in model["tree_info"]:
         nodes.add_tree(tree)
     width = model["max_feature_idx"] + 1
-    node = helper.make_node(
+    cast = helper.make_node("Cast", [INPUT], [_WIDE], to=TensorProto.DOUBLE)
+    trees = helper.make_node(
         "TreeEnsembleRegressor",
-        [INPUT],
+        [_WIDE],
         [OUTPUT],
         domain="ai.onnx.ml",
         n_targets=1,
@@ -50,7 +54,7 @@ def export(booster: lightgbm.Booster) -> bytes:
         **nodes.columns,
     )
     graph = helper.make_graph(
-        [node],
+        [cast, trees],
         "propensity",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None, 1])],
@@ -119,7 +123,7 @@ class _Nodes:
             "nodes_treeids": self._tree,
             "nodes_nodeids": self._id,
             "nodes_featureids": self._feature,
-            "nodes_values": round_down(np.array(self._threshold, dtype=np.float64)).tolist(),
+            "nodes_values_as_tensor": _tensor(round_down(np.array(self._threshold, dtype=np.float64))),
             "nodes_modes": self._mode,
             "nodes_truenodeids": self._true,
             "nodes_falsenodeids": self._false,
@@ -127,7 +131,7 @@ class _Nodes:
             "target_treeids": list(trees),
             "target_nodeids": list(ids),
             "target_ids": [0] * len(ids),
-            "target_weights": np.array(weights, dtype=np.float32).tolist(),
+            "target_weights_as_tensor": _tensor(np.array(weights, dtype=np.float64)),
         }
 
     def add_tree(self, tree: Mapping[str, Any]) -> None:
@@ -174,6 +178,10 @@ class _Nodes:
         self._true.append(true)
         self._false.append(false)
         self._nan_true.append(int(nan_true))
+
+
+def _tensor(values: np.ndarray) -> onnx.TensorProto:
+    return numpy_helper.from_array(values.astype(np.float64))
 
 
 def _places(pending: list[Any]) -> Iterator[int]:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # comes with Feast, which brings no types for it
+import yaml  # comes with Feast
 from feast import FeatureStore, RepoConfig
 from feast.errors import FeastError
 

@@ -47,17 +47,14 @@ def test_bytes_give_the_snapshot_back() -> None:
 
 def test_bytes_do_not_depend_on_what_is_absent() -> None:
     """The arbitrary value behind an absence is no part of the bytes."""
-    one = Snapshot(
-        S, {"v": SnapshotView(["a"], {"n": Column(np.array([5]), np.array([False]))}, Column.of([1], "int64"))}
-    )
-    two = Snapshot(
-        S, {"v": SnapshotView(["a"], {"n": Column(np.array([6]), np.array([False]))}, Column.of([1], "int64"))}
-    )
+    seen_e = Column.of([1], "int64")
+    absent = [{"n": Column(np.array([behind]), np.array([False]))} for behind in (5, 6)]
+    one, two = (Snapshot(S, {"v": SnapshotView(["a"], raw, seen_e)}) for raw in absent)
     assert encode(one) == encode(two)
 
 
 def test_lookup_answers_in_the_order_asked() -> None:
-    """Final values at s per id, as often and in the order as they are asked for; unknown and expired ids are missing."""
+    """Final values at s per id, in the order and as often as asked for; unknown and expired ids are missing."""
     found = snapshot().lookup(PLAN, "categories", ["käse", "TEA", "COFFEE", "TEA"])
     counts = found["categories:purchase_count"]
     assert counts.valid.tolist() == [False, True, False, True]

@@ -50,5 +50,5 @@ def test_tags_hold_the_whole_definition() -> None:
 @pytest.mark.parametrize("entity", [(CATEGORY, USER), (USER, USER), ()])
 def test_entities_that_have_no_state_are_refused(entity: tuple[Entity, ...]) -> None:
     """The sentence names the view and what would be understood."""
-    with pytest.raises(BadDefinition, match="view v: .*must be one of user, user and category"):
+    with pytest.raises(BadDefinition, match=r"view v: .*must be one of user, user and category"):
         behavior_view("v", entity=entity, owner="o", selects=["purchase"], features=[count("purchase")])

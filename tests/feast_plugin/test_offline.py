@@ -38,7 +38,10 @@ profile = FeatureView(
 some = FeatureService(name="some", features=[people, everybody])
 both = FeatureService(
     name="both",
-    features=[people.with_name("mine").with_join_key_map({"user_id": "buyer"}), people.with_name("yours")[["purchase_ever"]]],
+    features=[
+        people.with_name("mine").with_join_key_map({"user_id": "buyer"}),
+        people.with_name("yours")[["purchase_ever"]],
+    ],
 )
 """
 
@@ -146,7 +149,8 @@ def test_a_service_is_its_features(store: FeatureStore) -> None:
     frame = entity_rows([T + 1], user_id="k1-ada", all_id="all")
     job = store.get_historical_features(frame, store.get_feature_service("some"), full_feature_names=True)
     assert job.to_arrow().column_names[3:] == [
-        "people__purchase_count_1h", "people__purchase_age_s", "people__purchase_category_last", "people__purchase_ever",
+        "people__purchase_count_1h", "people__purchase_age_s",
+        "people__purchase_category_last", "people__purchase_ever",
         "everybody__purchase_count", "everybody__purchase_age_s",
     ]  # fmt: skip
     assert job.to_df().shape == (1, 9)
@@ -174,7 +178,7 @@ def test_instants_of_any_zone_are_one_instant(store: FeatureStore, zone: str | N
 def test_instants_finer_than_a_microsecond_are_refused(store: FeatureStore) -> None:
     """Rounding in silence would move a row across a change point."""
     frame = pd.DataFrame({"user_id": "k1-ada", "event_timestamp": pd.to_datetime([T * 1000, T * 1000 + 1], utc=True)})
-    with pytest.raises(BadInput, match="row 1 .*finer than a microsecond"):
+    with pytest.raises(BadInput, match=r"row 1 .*finer than a microsecond"):
         ask(store, frame, "people:purchase_ever")
 
 
@@ -182,13 +186,13 @@ def test_rows_without_an_instant_are_refused(store: FeatureStore) -> None:
     """A row that asks about no instant is a mistake of the caller's."""
     frame = entity_rows([T, T], user_id="k1-ada")
     frame.loc[1, "event_timestamp"] = None
-    with pytest.raises(BadInput, match="row 1 .*no instant"):
+    with pytest.raises(BadInput, match=r"row 1 .*no instant"):
         ask(store, frame, "people:purchase_ever")
 
 
 def test_rows_without_a_join_key_are_refused(store: FeatureStore) -> None:
     """The sentence names the view and the column."""
-    with pytest.raises(BadInput, match="view pairs: .*no column category"):
+    with pytest.raises(BadInput, match=r"view pairs: .*no column category"):
         ask(store, entity_rows([T], user_id="k1-ada"), "pairs:purchase_count")
 
 
@@ -204,7 +208,7 @@ def test_a_missing_table_is_one_sentence(store: FeatureStore, home: Path) -> Non
     table = home / "my var" / "tables" / "people.parquet"
     aside = table.rename(table.with_suffix(".aside"))
     try:
-        with pytest.raises(BadInput, match="view people: .*people.parquet is not there; run `opportune backfill`"):
+        with pytest.raises(BadInput, match=r"view people: .*people.parquet is not there; run `opportune backfill`"):
             ask(store, entity_rows([T], user_id="k1-ada"), "people:purchase_ever")
     finally:
         aside.rename(table)

@@ -14,7 +14,7 @@ from behavior import state as states
 from behavior.column import Column
 from behavior.errors import OpportuneError
 from behavior.event import Admitted, Event
-from behavior.kinds import Aggregation
+from behavior.kinds import Aggregation, count
 from behavior.partition import partition_of
 from behavior.plan import View, ViewDefinition
 from behavior.state import State
@@ -317,6 +317,16 @@ def test_an_event_leaves_its_window_with_its_hop() -> None:
         assert at(view, [purchase(1, came)], T0 + window)[name] == 0
 
 
+def test_pruning_waits_until_no_instant_can_reach() -> None:
+    """What is stored 2 us before an event leaves its window still counts both a microsecond before, and not after."""
+    view = user_view(count("purchase", over="24h"), count("purchase", over="30d"))
+    for i, window in enumerate((24 * HOUR, 30 * DAY)):
+        leaves = T0 + window
+        state = restarted(view, folded(view, [purchase(1, T0), purchase(2, leaves - 2)]))
+        assert state
+        assert [states.raw_at(view, state, t)[i] for t in (leaves - 1, leaves)] == [2, 1]
+
+
 def test_an_entity_goes_missing_at_its_retention() -> None:
     """Every value is there until max e + R - 1 us and missing from max e + R on, an unwindowed count included."""
     view = user_view()
@@ -381,7 +391,7 @@ def test_sums_stay_exact_at_the_limits_of_admission() -> None:
 
 
 def test_format_1_is_as_it_is_described() -> None:
-    """u8 1 | length in bytes | numbers, the greatest event time first, all zigzag LEB128 | texts as a MessagePack array."""
+    """u8 1 | length in bytes | numbers, the greatest event time first; all zigzag LEB128 | texts in MessagePack."""
     view = user_view()
     state = folded(view, [purchase(1, T0), purchase(2, T0 + HOUR, category="käse")])
     assert state

@@ -62,6 +62,34 @@ def test_an_event_that_comes_too_late_for_a_window_never_counts_in_it(tmp_path: 
     ]
 
 
+@pytest.mark.parametrize(("gap", "remembered"), [(400 * DAY_US, 1), (400 * DAY_US - 1, 2)])
+def test_state_starts_afresh_after_the_retention(tmp_path: Path, gap: int, remembered: int) -> None:
+    """An event that is admitted R after the last event time forgets what was before; a microsecond less does not."""
+    archive = write_archive(tmp_path / "archive", [bought(1, T), bought(2, T + gap)])
+    backfill(plan_of(count("purchase"), last("purchase.value")), archive, tmp_path)
+    assert rows(tmp_path, "purchase_count")[-1] == (remembered,)
+
+
+def test_events_of_one_instant_begin_together(tmp_path: Path) -> None:
+    """Two users of a category, admitted at one instant with ancient event times: neither resets the other."""
+    log = [bought(1, T, e=T - 401 * DAY_US), bought(2, T, "k1-bob", e=T - 400 * DAY_US)]
+    backfill(plan_of(count("purchase"), entity="category"), write_archive(tmp_path / "archive", log), tmp_path)
+    assert rows(tmp_path, "purchase_count") == [(2,)]
+
+
+def test_of_two_generations_within_an_interval_the_last_stands(tmp_path: Path) -> None:
+    """Rounding brings the end of one and the beginning of the next to one instant; (keys, ts) stays unique."""
+    log = [bought(1, T + MINUTE_US), bought(2, T + HOUR_US + MINUTE_US)]
+    features = tuple(FeatureDefinition(each.name, each) for each in (count("purchase", over="1h"), count("purchase")))
+    brief = ViewDefinition("v", "category", ("purchase",), features, retention_us=HOUR_US, interval_us=5 * MINUTE_US)
+    backfill(Plan([brief]), write_archive(tmp_path / "archive", log), tmp_path)
+    assert rows(tmp_path, "epoch_us(ts), purchase_count_1h, purchase_count") == [
+        (T + 5 * MINUTE_US, 1, 1),
+        (T + HOUR_US + 5 * MINUTE_US, 1, 1),
+        (T + 2 * HOUR_US + 5 * MINUTE_US, 0, 1),
+    ]
+
+
 def test_snapshot_views_change_at_whole_intervals_only(tmp_path: Path) -> None:
     """Their instants are rounded up: the value at s is that of all changes with ts <= s, over all users."""
     log = [bought(1, T), bought(2, T + 1, "k1-bob"), bought(3, T + MINUTE_US)]

@@ -30,16 +30,17 @@ def test_a_rounded_threshold_decides_as_lightgbm_does(threshold: float, x: float
     with np.errstate(over="ignore"):
         near = np.float32(threshold)
     for _ in range(abs(steps)):
-        near = np.nextafter(near, np.float32(np.copysign(np.inf, steps)))
+        with np.errstate(over="ignore"):
+            near = np.nextafter(near, np.float32(np.copysign(np.inf, steps)))
     for value in (np.float32(x), near):
         read = 0.0 if abs(float(value)) <= TINY else float(value)
         assert bool(value <= round_down(np.array([threshold]))[0]) == (read <= real)
 
 
 def test_margins_agree_on_real_and_on_made_rows() -> None:
-    """The exported model answers what LightGBM answers, within float32 sums, wherever it was looked."""
+    """The exported model answers what LightGBM answers, rounded to float32 once, wherever it was looked."""
     difference = verify(model(), export(model()), rows())
-    assert 0 < difference <= LIMIT
+    assert 0 < difference < 5e-7 < LIMIT  # half a float32 ulp of a margin below 8
 
 
 def test_the_model_has_a_split_of_nan_from_all_the_rest() -> None:

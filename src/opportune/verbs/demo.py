@@ -7,27 +7,23 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from behavior.event import HOUR_US
 from behavior.partition import partition_of
-from deployment.keys import Keys
-from deployment.settings import Settings, load
+from deployment.settings import Settings
 from opportune import demonstration, household
-from opportune.progress import Tell, progress
+from opportune.processes import children
+from opportune.progress import progress
 from opportune.replay import instant, replay_clock, shown
 from opportune.supervise import Running, running
-from opportune.verbs.up import children
 from opportune.warehouse import archive_of
 
-# A household with regular habits and three baskets in the ten days that follow.
-HOUSEHOLD = "1630"
 LATENCY_CALLS = 300
 
 
-def demo(*, home: Path = Path("var/demo"), household_id: str = HOUSEHOLD, baskets: int = 3) -> None:
+def demo(*, home: Path = Path("var/demo"), household_id: str = demonstration.HOUSEHOLD, baskets: int = 3) -> None:
     """Show the whole loop on a real year of grocery purchases: events, features, model, ranked answers, new events.
 
-    Imports the year, trains on what is before 2017-09-25, starts everything on a replay of 2017-10-15, and lets one real
-    household do its next shopping. A second run reuses what is there.
+    Imports the year, trains on what is before 2017-09-25, starts everything on a replay of 2017-10-15, and lets one
+    real household do its next shopping. A second run reuses what is there.
 
     Parameters
     ----------
@@ -38,7 +34,7 @@ def demo(*, home: Path = Path("var/demo"), household_id: str = HOUSEHOLD, basket
     baskets
         How many of its next baskets to replay.
     """
-    settings, live = replay_settings(home)
+    settings, live = demonstration.replay_settings(home)
     console = Console()
     settings.home.mkdir(parents=True, exist_ok=True)
     with progress() as tell:
@@ -46,39 +42,13 @@ def demo(*, home: Path = Path("var/demo"), household_id: str = HOUSEHOLD, basket
     shutil.rmtree(settings.home / "live", ignore_errors=True)
     shutil.rmtree(settings.run / "redis", ignore_errors=True)
     with progress() as tell:
-        up = running(live, children(), prepare=lambda reached: restore(settings, reached, tell))
+        up = running(live, children(), prepare=lambda reached: demonstration.start(settings, reached, tell))
         with up as deployment:
             _follow(deployment, settings, household_id, baskets, console)
     from training.evaluation import Evaluation, render
 
     console.print(render(msgspec.convert(prepared.evaluation, Evaluation)))
     console.print(f"[dim]Everything is in {settings.home}; the next run reuses it.[/dim]", highlight=False)
-
-
-def replay_settings(home: Path) -> tuple[Settings, Settings]:
-    """The settings of the year that lies in the home, and of the replay that starts from it.
-
-    The replay is a world of its own: what it tracks must not mix with the year that it is a copy of.
-    """
-    settings = load(home=home, zone=demonstration.ZONE, replay=True, redis_url=None, redis_prefix="demo")
-    return settings, settings.replaced(archive=settings.home / "live" / "archive")
-
-
-def restore(settings: Settings, reached: Settings, tell: Tell) -> None:
-    """Set the replay's clock and restore the states of that instant into the fresh Redis."""
-    from deployment.plan_file import load_plan
-    from scoring.process import connect
-    from scoring.rebuild import rebuild
-
-    today = instant(demonstration.TODAY, settings)
-    with replay_clock(reached) as clock:
-        clock.advance(today)
-    with connect(reached) as client:
-        rebuild(
-            client, Keys(reached.redis_prefix), archive_of(settings), load_plan(settings.plan), until=today,
-            lateness_us=settings.lateness_horizon_h * HOUR_US,
-            progress=lambda done, all_: tell("restoring states", done, all_),
-        )  # fmt: skip
 
 
 def _follow(deployment: Running, settings: Settings, household_id: str, baskets: int, console: Console) -> None:

@@ -1,22 +1,17 @@
 """`opportune rebuild`: the archive into fresh online states."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
-import redis
 from cyclopts import Parameter
 from rich.text import Text
 
-from behavior.errors import Unavailable
-from behavior.event import HOUR_US
 from deployment.clock import system_now
-from deployment.keys import Keys
-from deployment.plan_file import load_plan
 from deployment.settings import load
 from opportune.addresses import attached
 from opportune.output import show
 from opportune.progress import progress
-from opportune.replay import instant
+from opportune.replay import instant, shown
+from opportune.restore import restore
 from opportune.warehouse import archive_of
 
 
@@ -33,20 +28,10 @@ def rebuild(*, until: str | None = None, as_json: Annotated[bool, Parameter(name
     as_json
         Print one JSON object instead of a sentence.
     """
-    from scoring.process import connect
-    from scoring.rebuild import rebuild as restore
-
     settings = attached(load())
     end = system_now() if until is None else instant(until, settings)
-    try:
-        with connect(settings) as client, progress() as tell:
-            restored = restore(
-                client, Keys(settings.redis_prefix), archive_of(settings), load_plan(settings.plan), until=end,
-                lateness_us=settings.lateness_horizon_h * HOUR_US,
-                progress=lambda done, all_: tell("rebuilding partitions", done, all_),
-            )  # fmt: skip
-    except redis.ConnectionError:
-        raise Unavailable(f"Redis does not answer at {settings.redis_address}") from None
-    at = datetime.fromtimestamp(restored.s / 1e6, UTC).isoformat()
+    with progress() as tell:
+        restored = restore(settings, archive_of(settings), end, tell)
+    at = shown(restored.s, settings)
     text = f"restored {restored.users:,} users from {restored.events:,} events; snapshot at {at}"
     show(Text(text), restored, as_json=as_json)

@@ -1,35 +1,24 @@
 """`opportune up`: everything on this machine, until Ctrl-C."""
 
 import signal
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.table import Table
 
+from deployment.clock import system_now
 from deployment.settings import Settings, load
-from opportune.readiness import answers_metrics, serves_grpc
+from opportune.processes import children
+from opportune.progress import progress
 from opportune.replay import instant, replay_clock
-from opportune.supervise import Child, Running, running
+from opportune.restore import restore
+from opportune.supervise import Running, running
+from opportune.warehouse import archive_of
 
 
-def children() -> tuple[Child, ...]:
-    """The processes of a deployment, in the order in which they are stopped."""
-
-    def verb(name: str) -> Sequence[str]:
-        return (sys.executable, "-m", "opportune", name)
-
-    return (
-        Child("serve", verb("serve"), ready=serves_grpc, serves=True),
-        Child("fold", verb("fold"), ready=answers_metrics),
-        Child("learn", verb("learn"), ready=answers_metrics),
-        Child("archive", verb("archive"), ready=answers_metrics),
-    )
-
-
-def up(*, at: str | None = None) -> None:
+def up(*, at: str | None = None, rebuild: bool = False) -> None:
     """Run Redis, the server and its consumers on this machine until Ctrl-C.
 
     Waits until everything is healthy, prints where it listens and writes that to <home>/run/up.json. Logs are in
@@ -39,16 +28,21 @@ def up(*, at: str | None = None) -> None:
     ----------
     at
         Instant at which a replay's clock starts, like 2017-10-15T00:00 (in the settings' zone unless it has an offset).
+    rebuild
+        First restore the states from the archive, up to now or to `--at`; Redis must be empty.
     """
     settings = load()
     first = None if at is None else instant(at, settings)
 
-    def set_clock(reached: Settings) -> None:
+    def prepare(reached: Settings) -> None:
         if first is not None:
             with replay_clock(reached) as clock:
                 clock.advance(first)
+        if rebuild:
+            with progress() as tell:
+                restore(reached, archive_of(reached), system_now() if first is None else first, tell)
 
-    with _stop_signal() as stop, running(settings, children(), prepare=set_clock, stop=stop) as deployment:
+    with _stop_signal() as stop, running(settings, children(), prepare=prepare, stop=stop) as deployment:
         show(deployment, Console())
         deployment.watch(stop)
     print("stopped")

@@ -1,0 +1,296 @@
+"""The whole loop as a user runs it: commands, a real Redis, real gRPC, from a path with a space in it."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from behavior.event import SECOND_US
+from deployment.settings import Settings, load
+from opportune.command import run
+from opportune.household import instant_of
+from opportune.processes import children
+from opportune.replay import instant, replay_clock
+from opportune.restore import restore
+from opportune.supervise import Running, running
+from opportune.warehouse import archive_of
+from scoring.client import Client
+
+REPOSITORY = Path(__file__).parents[2]
+ZONE = "America/New_York"
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
+DAYS = 150
+TODAY = "2024-05-26"
+CATEGORIES = ("BREAD", "MILK", "BEER", "TEA", "SOAP", "FISH", "RICE", "ICE")
+MAPPING = """
+name = "shop"
+timestamps_in = "offset"
+local_zone = "America/New_York"
+consent = ["personalization"]
+
+[columns]
+user_id = "customer"
+client_time = "at"
+item = "product"
+category = "group"
+order_id = "order"
+
+[constants]
+kind = "purchase"
+
+[money]
+column = "amount"
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a space in its path."""
+    return tmp_path_factory.mktemp("a home with spaces")
+
+
+@pytest.fixture(scope="module")
+def settings(home: Path) -> Iterator[Settings]:
+    """Import, apply, backfill, train: each command as typed, each with exit status 0."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        for name, value in _environment(home).items():
+            patch.setenv(name, value)
+        _write_purchases(home / "purchases.csv")
+        for command in (
+            ["key"],
+            ["import", "purchases.csv", "--mapping", str(_write_mapping(home))],
+            ["apply"],
+            ["backfill"],
+            ["train", "--until", TODAY],
+        ):
+            assert run(command) == 0, command
+        yield load()
+
+
+@pytest.fixture(autouse=True)
+def as_typed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in tests run in the same directory and environment as those before them."""
+    monkeypatch.chdir(home)
+    for name, value in _environment(home).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def deployment(settings: Settings) -> Iterator[Running]:
+    """Everything started on a replay of the day after training, with states restored from the archive."""
+    today = instant(TODAY, settings)
+
+    def prepare(reached: Settings) -> None:
+        with replay_clock(reached) as clock:
+            clock.advance(today)
+        restore(reached, archive_of(reached), today, lambda *_: None)
+
+    # What it tracks goes to an archive of its own, as in every replay.
+    live = settings.replaced(archive=settings.home / "live")
+    with running(live, children(), prepare=lambda reached: prepare(reached.replaced(archive=settings.archive))) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def client(deployment: Running) -> Iterator[Client]:
+    """A client of the running server."""
+    with Client(_address(deployment), deadline_s=10.0) as made:
+        yield made
+
+
+def test_a_tracked_event_shows_in_the_next_score(
+    deployment: Running, client: Client, record_property: Callable[[str, object], None]
+) -> None:
+    """After Track answers, a Score within one second has the event in the user's own features and ranks by it."""
+    before = client.score("customer-1", explain=True)
+    assert not before.degraded
+    bought = before.ranked[-1].candidate.id
+    with replay_clock(deployment.settings) as clock:
+        event = _purchase("m1", "customer-1", bought, clock.now())
+    (result,) = client.track([event])
+    answered = time.monotonic()
+    while True:
+        after = client.score("customer-1", explain=True)
+        waited = time.monotonic() - answered
+        if instant_of(after.as_of) > instant_of(result.admitted_at):
+            break
+        assert waited < 1.0, "the event did not show within one second"
+    record_property("staleness_ms", round(waited * 1000, 1))
+    was, now = _features(before, bought), _features(after, bought)
+    assert now["user_category:purchase_count"] == (was["user_category:purchase_count"] or 0) + 1
+    assert now["user_activity:purchase_count_1h"] == was["user_activity:purchase_count_1h"] + 1
+    assert now["user_activity:purchase_category_last"] == bought
+    assert _place(after, bought).score != _place(before, bought).score
+
+
+def test_the_factors_add_up_to_the_score(client: Client) -> None:
+    """Every score is the ordered float64 sum of its factors' contributions, to the last bit, best first."""
+    answer = client.score("customer-2")
+    assert len(answer.ranked) == len(CATEGORIES)
+    for each in answer.ranked:
+        total = 0.0
+        for factor in each.factors:
+            assert factor.contribution == factor.weight * factor.value
+            total += factor.contribution
+        assert total == each.score
+        assert not each.propensities[0].calibrated
+    assert [each.score for each in answer.ranked] == sorted((each.score for each in answer.ranked), reverse=True)
+
+
+def test_habits_rank_what_a_customer_buys_above_what_it_never_buys(client: Client) -> None:
+    """The trained model really ranks: a customer's own categories come before the others, for almost everybody."""
+    right = 0
+    for number in range(20):
+        ranked = [each.candidate.id for each in client.score(f"customer-{number}").ranked]
+        right += ranked[0] in _habits(number)
+    assert right >= 17
+
+
+def test_an_unknown_user_is_answered_and_marked(client: Client) -> None:
+    """Somebody never seen gets a ranking by what is known of all, and the answer says so."""
+    answer = client.score("nobody-ever")
+    assert [each.reason for each in answer.degraded] == ["unknown_user"]
+    assert len(answer.ranked) == len(CATEGORIES)
+
+
+def test_a_repeated_event_is_taken_once(deployment: Running, client: Client) -> None:
+    """A message id is taken once; one without consent is dropped, one that breaks a rule is refused with its reason."""
+    with replay_clock(deployment.settings) as clock:
+        now = clock.now()
+    good, silent = _purchase("m2", "customer-3", "TEA", now), _purchase("m3", "customer-3", "TEA", now)
+    silent["consent"] = ()
+    late = _purchase("m4", "customer-3", "TEA", now - 49 * 3600 * SECOND_US)
+    results = client.track([good, good, silent, late])
+    assert [each.status for each in results] == [1, 2, 4, 3]
+    assert results[3].reason == "too_late"
+
+
+def test_the_learner_learns_from_an_outcome(deployment: Running, client: Client) -> None:
+    """A purchase of what was shown becomes a positive for its category, and the next score has the learner's share."""
+    shown = client.score("customer-5")
+    bought = shown.ranked[0].candidate.id
+    event = _purchase("m5", "customer-5", bought, instant_of(shown.as_of)) | {"request_id": shown.request_id}
+    client.track([event])
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        answer = client.score("customer-5")
+        learned = _place(answer, bought).factors[1]
+        if answer.learner_version > shown.learner_version and learned.contribution > 0:
+            return
+        time.sleep(0.05)
+    pytest.fail("the learner's share did not become positive")
+
+
+def test_any_reflection_client_can_list_and_call_the_service(deployment: Running) -> None:
+    """Reflection names the services and describes Score well enough to call it without our generated code."""
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message_factory import GetMessageClass
+
+    with grpc.insecure_channel(_address(deployment), options=[("grpc.enable_http_proxy", 0)]) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        assert {"scoring.v1.Scoring", "grpc.health.v1.Health"} <= set(database.get_services())
+        method = DescriptorPool(database).FindServiceByName("scoring.v1.Scoring").FindMethodByName("Score")
+        call = channel.unary_unary(
+            "/scoring.v1.Scoring/Score",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=GetMessageClass(method.output_type).FromString,
+        )
+        answer = call(GetMessageClass(method.input_type)(user_id="customer-1"), timeout=10)
+        assert len(answer.ranked) == len(CATEGORIES)
+
+
+def test_the_score_command_prints_a_table_and_json(
+    deployment: Running, capfd: pytest.CaptureFixture[str], settings: Settings
+) -> None:
+    """`opportune score` finds the running server by itself and prints for people and for machines."""
+    assert run(["score", "customer-1", "--top", "3"]) == 0
+    said = capfd.readouterr().out
+    assert "propensity" in said
+    assert "learner" in said
+    assert run(["score", "customer-1", "--top", "3", "--json"]) == 0
+    answer = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert len(answer["ranked"]) == 3
+
+
+def test_evaluate_measures_the_bundle_beside_the_baselines(
+    settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`opportune evaluate --json` ends with one JSON object that has every score with its intervals."""
+    assert run(["evaluate", "--first", TODAY, "--last", TODAY, "--replicates", "20", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert set(found["scores"]) == {"purchase_7d", "frequency", "popularity"}
+    assert found["scores"]["purchase_7d"]["auc"]["value"] > found["scores"]["popularity"]["auc"]["value"]
+
+
+def test_a_bundle_is_not_evaluated_on_what_it_learned_from(
+    settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A cut-off before the end of training is refused with exit status 2 and one sentence."""
+    assert run(["evaluate", "--first", "2024-05-19", "--last", TODAY]) == 2
+    assert "later one" in capfd.readouterr().err
+
+
+def _environment(home: Path) -> dict[str, str]:
+    values = {
+        "HOME": home / "var", "FEATURE_REPO": REPOSITORY / "feature_repo", "ZONE": ZONE, "PARTITIONS": 8,
+        "REPLAY": "true", "THREADS": 2,
+    }  # fmt: skip
+    return {f"OPPORTUNE_{name}": str(value) for name, value in values.items()}
+
+
+def _habits(customer: int) -> set[str]:
+    return {CATEGORIES[customer % 8], CATEGORIES[(customer * 3 + 1) % 8]}
+
+
+def _write_purchases(file: Path) -> None:
+    """Sixty customers with two favourite categories each, for five months, at all hours of every weekday."""
+    draw = random.Random(7)
+    with file.open("w") as out:
+        out.write("customer,product,group,amount,order,at\n")
+        for customer in range(60):
+            at = FIRST + timedelta(hours=draw.uniform(0, 72))
+            while at < FIRST + timedelta(days=DAYS):
+                favourites = sorted(_habits(customer))
+                for line in range(draw.choice((1, 2, 3))):
+                    group = draw.choice(favourites) if draw.random() < 0.85 else draw.choice(CATEGORIES)
+                    order = f"{customer}-{at.timestamp():.0f}"
+                    out.write(
+                        f"customer-{customer},p{line},{group},{draw.uniform(0.5, 9):.2f},{order},{at.isoformat()}\n"
+                    )
+                at += timedelta(hours=draw.uniform(20, 120))
+
+
+def _write_mapping(home: Path) -> Path:
+    file = home / "shop.toml"
+    file.write_text(MAPPING)
+    return file
+
+
+def _purchase(message_id: str, customer: str, category: str, t: int) -> dict[str, object]:
+    return {
+        "message_id": message_id, "kind": "purchase", "user_id": customer, "category": category, "event_time": t,
+        "value_minor": 250, "currency": "USD", "consent": ("personalization",),
+    }  # fmt: skip
+
+
+def _place(answer: object, category: str) -> object:
+    return next(each for each in answer.ranked if each.candidate.id == category)  # type: ignore[attr-defined]
+
+
+def _features(answer: object, category: str) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for feature in _place(answer, category).features:  # type: ignore[attr-defined]
+        kind = feature.WhichOneof("value")
+        found[feature.name] = getattr(feature, kind) if kind else None
+    return found
+
+
+def _address(deployment: Running) -> str:
+    return f"{deployment.settings.host}:{deployment.settings.port}"
