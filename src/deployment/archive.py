@@ -66,7 +66,11 @@ class Archive:
         self.partitions = partitions
 
     def files(self, partition: int | None = None) -> list[Path]:
-        """All Parquet files of one partition, or of all; in a stable order."""
+        """All Parquet files of one partition, or of all; in a stable order.
+
+        Raises BadInput if the archive was bucketed by another number of partitions.
+        """
+        self._refuse_other_bucketing()
         bucket = "p=*" if partition is None else f"p={partition:03d}"
         return [
             *sorted(self.path.glob(f"import/*/{bucket}.parquet")),
@@ -99,6 +103,7 @@ class Archive:
 
     def logged_span(self, partition: int) -> tuple[int, int] | None:
         """The first and the last admission instant that came through the log, or None."""
+        self._refuse_other_bucketing()
         spans = [_span(file) for file in self.path.glob(f"log/p={partition:03d}/*.parquet")]
         return (min(span[0] for span in spans), max(span[1] for span in spans)) if spans else None
 
@@ -143,12 +148,18 @@ class Archive:
             with marker.open("x") as file:
                 json.dump({"format": 1, "partitions": self.partitions}, file)
         except FileExistsError:
-            found = json.loads(marker.read_text())["partitions"]
-            if found != self.partitions:
-                raise BadInput(
-                    f"the archive {self.path} has {found} partitions, the settings say {self.partitions}; "
-                    "set `partitions` to the archive's number or use another archive"
-                ) from None
+            self._refuse_other_bucketing()
+
+    def _refuse_other_bucketing(self) -> None:
+        try:
+            found = json.loads((self.path / "archive.json").read_text())["partitions"]
+        except FileNotFoundError:
+            return
+        if found != self.partitions:
+            raise BadInput(
+                f"the archive {self.path} has {found} partitions, the settings say {self.partitions}; "
+                "set `partitions` to the archive's number or use another archive"
+            )
 
 
 def to_table(events: Sequence[Admitted]) -> pa.Table:

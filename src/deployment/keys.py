@@ -36,6 +36,10 @@ class Keys:
         """Hash: the partition's share of category and `all` states, field `<view>|<entity>`."""
         return f"{self.prefix}:{{{partition}}}:partials".encode()
 
+    def plain(self, view: str, entity_key: bytes) -> bytes:
+        """Hash: one entity's row of a plain view, as the Feast plug-in stores it."""
+        return f"{self.prefix}:plain:{view}:".encode() + entity_key
+
     def snapshot(self) -> bytes:
         """String: the merged category and `all` values at the last whole interval, columnar."""
         return f"{self.prefix}:{{shared}}:snapshot".encode()

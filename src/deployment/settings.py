@@ -124,12 +124,6 @@ class Settings(BaseSettings):
     lateness_horizon_h: int = Field(
         48, ge=1, le=8760, description="Events older than this at admission are refused as too late (hours)."
     )
-    snapshot_interval_s: int = Field(
-        60,
-        ge=1,
-        le=3600,
-        description="Interval at which category and `all` values are published and joined (seconds).",
-    )
     attribution_window_h: int = Field(
         168, ge=1, le=8760, description="A purchase this long after an impression is its outcome (hours)."
     )
@@ -300,6 +294,8 @@ def _with_password(url: str, file: Path) -> str:
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value.resolve())  # a child, or Feast, may stand in another directory
     if isinstance(value, dict):
         return json.dumps({name: member.model_dump(exclude_none=True) for name, member in value.items()})
     return str(value)

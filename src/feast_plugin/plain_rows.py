@@ -87,7 +87,7 @@ def forget_view(client: "redis.Redis", keys: Keys, view: str) -> None:
 
 
 def _prefix(keys: Keys, view: str) -> bytes:
-    return f"{keys.prefix}:plain:{view}:".encode()
+    return keys.plain(view, b"")
 
 
 def _glob_escaped(text: bytes) -> bytes:

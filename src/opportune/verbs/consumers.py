@@ -1,5 +1,7 @@
 """`opportune serve`, `fold`, `learn` and `archive`: the processes of a deployment, each until it is told to stop."""
 
+import threading
+
 from prometheus_client import Counter, Gauge
 
 from behavior.event import SECOND_US
@@ -29,7 +31,7 @@ def fold() -> None:
     from scoring.agreement import agree
     from scoring.fold import Fold
     from scoring.log import Log
-    from scoring.process import connect, expose_metrics, log_to_stderr, stop_signals
+    from scoring.process import connect, expose_metrics, log_to_stderr, persevere, stop_signals
 
     settings = load()
     log_to_stderr()
@@ -38,29 +40,37 @@ def fold() -> None:
     snapshot = Gauge(
         "opportune_snapshot_instant_seconds", "Instant of the last published snapshot, seconds since 1970."
     )
-    with stop_signals() as stopping, connect(settings) as client:
-        agree(client, keys, settings.partitions, plan)
-        clock = Clock(client, replay_key(keys, replay=settings.replay))
-        its = Fold(client, keys, Log(client, keys), clock, plan, settings.partitions)
 
-        def tell(entries: int, s: int) -> None:
-            folded.inc(entries)
-            snapshot.set(s / SECOND_US)
+    def tell(entries: int, s: int) -> None:
+        folded.inc(entries)
+        snapshot.set(s / SECOND_US)
 
+    def once(stopping: threading.Event) -> None:
+        with connect(settings) as client:
+            agree(client, keys, settings.partitions, plan)
+            clock = Clock(client, replay_key(keys, replay=settings.replay))
+            Fold(client, keys, Log(client, keys), clock, plan, settings.partitions).run(stopping, tell)
+
+    with stop_signals() as stopping:
         expose_metrics(settings)
-        its.run(stopping, tell)
+        persevere(once, stopping)
 
 
 def archive() -> None:
     """Append the log to the archive, until told to stop. There must be one per deployment."""
     from scoring.archiver import Archiver
     from scoring.log import Log
-    from scoring.process import connect, expose_metrics, log_to_stderr, stop_signals
+    from scoring.process import connect, expose_metrics, log_to_stderr, persevere, stop_signals
 
     settings = load()
     log_to_stderr()
     archived = Counter("opportune_archive_events_total", "Events that are durable in the archive.")
-    with stop_signals() as stopping, connect(settings) as client:
-        its = Archiver(Log(client, Keys(settings.redis_prefix)), archive_of(settings))
+
+    def once(stopping: threading.Event) -> None:
+        with connect(settings) as client:
+            log = Log(client, Keys(settings.redis_prefix))
+            Archiver(log, archive_of(settings)).run(stopping, archived.inc)
+
+    with stop_signals() as stopping:
         expose_metrics(settings)
-        its.run(stopping, archived.inc)
+        persevere(once, stopping)
