@@ -8,7 +8,7 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
 }
 
 # The directory counts too: an environment that was copied along with the tree points back to where it came from.
-wanted=$(python3 -c 'import sys; print(sys.version)'; pwd -P; cksum requirements/dev.txt pyproject.toml)
+wanted=$(python3 -c 'import sys; print(sys.version)'; pwd -P; cksum requirements/dev.txt; sed -n "/^\[project/,/^# ---/p" pyproject.toml | cksum)
 stamp=.venv/made-from
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     exit 0

@@ -4,6 +4,7 @@ It is compiled from the Feast registry by `opportune apply` and kept as JSON. Ea
 that changes its value, so that a model can say exactly which features it was trained on.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,8 @@ from behavior.slots import ANY_KIND, Buckets, Slot
 SEMANTICS = 1
 DEFAULT_RETENTION_US = 400 * DAY_US
 DEFAULT_INTERVAL_US = MINUTE_US
+# `view__feature` and `view:feature` must be readable back, and a view's name is the start of a field in Redis.
+_NAME = r"(?=.{1,64}$)[a-z0-9]+(_[a-z0-9]+)*"
 
 JOIN_KEYS: dict[str, tuple[str, ...]] = {
     "user": ("user_id",),
@@ -201,27 +204,40 @@ class Plan:
 
 def _check_view(definition: ViewDefinition) -> None:
     where = f"view {definition.name}"
+    _check_name(where, definition.name)
     if definition.entity not in JOIN_KEYS:
         raise BadDefinition(f"{where}: unknown entity {definition.entity!r}; one of {', '.join(JOIN_KEYS)}")
     if not definition.selects or not definition.features:
         raise BadDefinition(f"{where}: it needs at least one kind of event in `selects` and one feature")
+    if ANY_KIND in definition.selects:
+        raise BadDefinition(f"{where}: `selects` names kinds of events one by one, so that adding a feature is safe")
+    if definition.retention_us <= 0:
+        raise BadDefinition(f"{where}: its retention must be a span of time, such as 400 days")
     if definition.interval_us % MINUTE_US or definition.interval_us <= 0:
         raise BadDefinition(f"{where}: the snapshot interval must be whole minutes")
     names = [feature.name for feature in definition.features]
     for feature in definition.features:
-        place = f"{where}, feature {feature.name}"
         if names.count(feature.name) > 1:
-            raise BadDefinition(f"{place}: defined twice; remove one")
-        try:
-            check(feature.aggregation)
-        except BadDefinition as error:
-            raise BadDefinition(f"{place}: {error}") from None
-        if feature.aggregation.event not in (*definition.selects, ANY_KIND):
-            raise BadDefinition(
-                f"{place}: it counts {feature.aggregation.event!r}, which the view does not select; add it to `selects`"
-            )
-        if (feature.aggregation.over_us or 0) > definition.retention_us:
-            raise BadDefinition(f"{place}: its window is longer than the view's retention")
+            raise BadDefinition(f"{where}, feature {feature.name}: defined twice; remove one")
+        _check_feature(f"{where}, feature {feature.name}", definition, feature)
+
+
+def _check_feature(where: str, view: ViewDefinition, feature: FeatureDefinition) -> None:
+    _check_name(where, feature.name)
+    try:
+        check(feature.aggregation)
+    except BadDefinition as error:
+        raise BadDefinition(f"{where}: {error}") from None
+    event = feature.aggregation.event
+    if event not in (*view.selects, ANY_KIND):
+        raise BadDefinition(f"{where}: it counts {event!r}, which the view does not select; add it to `selects`")
+    if (feature.aggregation.over_us or 0) > view.retention_us:
+        raise BadDefinition(f"{where}: its window is longer than the view's retention")
+
+
+def _check_name(where: str, name: str) -> None:
+    if re.fullmatch(_NAME, name) is None:
+        raise BadDefinition(f"{where}: a name has lower-case letters, digits and single _, 64 at most")
 
 
 def _feature(view: ViewDefinition, feature: FeatureDefinition) -> Feature:

@@ -118,6 +118,8 @@ class Archive:
             for file in staging.iterdir():
                 _flush(file)
             target = self.path / "import" / batch
+            if target.parent.resolve() != (self.path / "import").resolve():
+                raise BadInput(f"{batch!r} is no name for an import")
             target.parent.mkdir(exist_ok=True)
             if target.exists():
                 raise BadInput(f"the archive already has an import named {batch}")

@@ -17,7 +17,7 @@ class Keys:
         return f"{self.prefix}:{{{partition}}}:log".encode()
 
     def meta(self, partition: int) -> bytes:
-        """Hash: `last_k first_k offset epoch snapshot_s` and the counters of admission."""
+        """Hash: `last_k first_k offset epoch s`, instants in µs as decimal texts."""
         return f"{self.prefix}:{{{partition}}}:meta".encode()
 
     def counts(self, partition: int) -> bytes:
@@ -57,5 +57,5 @@ class Keys:
         return f"{self.prefix}:{{shared}}:deployment".encode()
 
     def learner(self, part: str) -> bytes:
-        """The learner's own keys (`weights offsets pending version`), under one tag: it commits them together."""
+        """The learner's own keys (`epoch weights model offsets pending`), under one tag: it commits them together."""
         return f"{self.prefix}:{{learner}}:{part}".encode()

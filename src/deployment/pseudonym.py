@@ -14,7 +14,7 @@ from pathlib import Path
 
 from behavior.errors import BadInput
 
-_KEY_LINE = re.compile(r"(?P<id>[a-z0-9]{1,8}):(?P<hex>[0-9a-f]{64,})")
+_KEY_LINE = re.compile(r"(?P<id>[a-z0-9]{1,8}):(?P<hex>(?:[0-9a-f]{2}){32,})")
 _PSEUDONYM = re.compile(r"[a-z0-9]{1,8}-[0-9a-f]{32}")
 
 
@@ -44,8 +44,10 @@ class Pseudonyms:
             raise BadInput(f"the pseudonym key {path} cannot be read: {type(error).__name__}") from None
         match = _KEY_LINE.fullmatch(line)
         if match is None:
-            raise BadInput(f"{path} is no pseudonym key; it must hold one line `<key id>:<64 hexadecimal digits>`")
-        return cls(match["id"], bytes.fromhex(match["hex"][: len(match["hex"]) // 2 * 2]))
+            raise BadInput(
+                f"{path} is no pseudonym key; it must hold one line `<key id>:<64 or more hexadecimal digits>`"
+            )
+        return cls(match["id"], bytes.fromhex(match["hex"]))
 
     def user(self, raw_id: str) -> str:
         """The pseudonym of a user id."""
@@ -67,6 +69,8 @@ def is_pseudonym(text: str) -> bool:
 
 def make_key(path: Path, key_id: str = "k1") -> None:
     """Write a new random key that only its owner can read; an existing file is left alone with BadInput."""
+    if re.fullmatch("[a-z0-9]{1,8}", key_id) is None:
+        raise BadInput(f"{key_id!r} is no key id; it has 1 to 8 lower-case letters and digits")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

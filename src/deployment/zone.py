@@ -18,7 +18,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def offsets_at(name: str, t: np.ndarray) -> np.ndarray:
-    """Seconds east of Greenwich at each instant, int64[n]; zones change their offset on whole minutes only."""
+    """Seconds east of Greenwich at each instant, int64[n]; zones change their offset on whole minutes (since 1972)."""
     minutes, places = np.unique(np.asarray(t, dtype=np.int64) // MINUTE_US, return_inverse=True)
     where = zone(name)
     offsets = [_offset_s(where, int(minute) * MINUTE_US) for minute in minutes]

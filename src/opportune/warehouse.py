@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from behavior.event import DAY_US
 from deployment.archive import Archive
 from deployment.settings import Settings
 
@@ -36,8 +35,3 @@ def local_midnight(day: str, settings: Settings) -> int:
     from training.rows import local_midnights
 
     return local_midnights(day, day, settings.zone)[0]
-
-
-def days(span_us: int) -> float:
-    """Microseconds as days."""
-    return span_us / DAY_US

@@ -69,11 +69,9 @@ def current_id(bundles: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{bundles / _CURRENT} cannot be read ({type(error).__name__}); train or promote again"
-        ) from None
+        raise BadInput(f"{bundles / _CURRENT} cannot be read ({type(error).__name__}); run `opportune train`") from None
     if not is_bundle_id(text):
-        raise BadInput(f"{bundles / _CURRENT} holds no bundle id; train or promote again")
+        raise BadInput(f"{bundles / _CURRENT} holds no bundle id; run `opportune train`")
     return text
 
 

@@ -50,7 +50,10 @@ def rebuild(
     Raises BadInput if Redis already holds a deployment under this prefix: nothing acknowledged is ever overwritten.
     """
     if client.exists(keys.deployment()) or any(client.exists(keys.meta(p)) for p in range(archive.partitions)):
-        raise BadInput("Redis already holds states or a log under this prefix; rebuild into a fresh one")
+        raise BadInput(
+            f"Redis already holds states or a log under the prefix {keys.prefix}; "
+            "rebuild into an empty Redis, or under another redis_prefix"
+        )
     s = until - until % plan.interval_us
     at_s: list[PartitionStates] = []
     events = users = 0
@@ -100,8 +103,9 @@ def _write(client: Any, keys: Keys, plan: Plan, number: int, states: PartitionSt
 
 def _remember(client: Any, keys: Keys, number: int, table: pa.Table, until: int, lateness_us: int) -> None:
     """Set the dedupe keys of messages that are younger than the lateness horizon, for the rest of their time."""
-    young = table.filter(pc.greater(table["e"], until - lateness_us))
+    young = table.filter(pc.greater(table["client_time"], until - lateness_us))
+    columns = (young[name].to_pylist() for name in ("message_id", "client_time", "k"))
     with client.pipeline(transaction=False) as together:
-        for message_id, e in zip(young["message_id"].to_pylist(), young["e"].to_pylist(), strict=True):
-            together.set(keys.dedupe(number, message_id), b"1", px=(e + lateness_us - until) // 1000 + 1)
+        for message_id, client_time, k in zip(*columns, strict=True):
+            together.set(keys.dedupe(number, message_id), k, px=(client_time + lateness_us - until) // 1000 + 1)
         together.execute()

@@ -95,7 +95,10 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
 def popular_of(held: Held) -> tuple[str, ...]:
     """The candidates of a request that names none."""
     if not held.popular:
-        raise BadInput("nothing says which categories are popular (no purchase in 30 days): name the candidates")
+        raise BadInput(
+            "nothing says which categories are popular (no purchase in 30 days): name the candidates, "
+            "or restore history with `opportune up --rebuild`"
+        )
     return held.popular
 
 

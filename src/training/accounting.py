@@ -33,7 +33,7 @@ class ImportReport:
     accepted: int
     duplicate: int
     rejected: dict[str, int] = field(default_factory=dict)  # by reason
-    dropped: dict[str, int] = field(default_factory=dict)  # by the purpose that consent is wanting for
+    dropped: dict[str, int] = field(default_factory=dict)  # by what was wanting
     rejects_file: Path | None = None
     batch: str | None = None  # None if nothing was accepted
     seconds: float = 0.0
@@ -63,7 +63,7 @@ def render(report: ImportReport) -> Table:
     for reason, count in report.rejected.items():
         table.add_row(f"rejected: {reason}", f"{count:,}")
     for purpose, count in report.dropped.items():
-        table.add_row(f"dropped: no consent to {purpose}", f"{count:,}")
+        table.add_row(f"dropped: no {purpose}", f"{count:,}")
     if report.rejected and report.rejects_file is not None:
         table.add_section()
         table.add_row("rejected records are listed in", str(report.rejects_file))

@@ -46,7 +46,8 @@ def evaluate_bundle(
     check_features(manifest, plan.fingerprints)
     if manifest.trained.end_us > min(cutoffs):
         raise BadInput(
-            f"bundle {manifest.bundle_id} has learned from what came after the first cut-off; take a later one"
+            f"bundle {manifest.bundle_id} has learned from what came after the first cut-off; take a later one, "
+            "or train with an earlier --until"
         )
     target = target_named(manifest.target)
     open_events(con, target)

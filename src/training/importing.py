@@ -85,7 +85,7 @@ def import_files(
                 accepted=counts.get("accepted", 0),
                 duplicate=counts.get("duplicate", 0),
                 rejected=dict(sorted(reasons.items())),
-                dropped={"personalization": counts["dropped"]} if "dropped" in counts else {},
+                dropped={"consent": counts["dropped"]} if "dropped" in counts else {},
                 rejects_file=rejects,
                 batch=_batch_name(connection, mapping) if counts.get("accepted") else None,
                 seconds=0.0,

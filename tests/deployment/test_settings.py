@@ -126,7 +126,7 @@ def test_the_password_comes_from_a_file_and_is_shown_nowhere(tmp_path: Path) -> 
 
 
 def test_a_child_sees_exactly_these_settings(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process started with the child environment loads equal settings, whatever file lies around and wherever it is."""
+    """A process started with the child environment loads equal settings, whatever file lies around, from anywhere."""
     parent = load(port=1234, replay=True, properties={"price": Property(scale=2)}, home=Path("a b"))
     settings_file.write_text("partitions = 3\n")
     environment = parent.child_environment()

@@ -12,6 +12,7 @@ import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from behavior.event import SECOND_US
+from deployment.plan_file import load_plan
 from deployment.settings import Settings, load
 from opportune.command import run
 from opportune.household import instant_of
@@ -19,8 +20,12 @@ from opportune.processes import children
 from opportune.replay import instant, replay_clock
 from opportune.restore import restore
 from opportune.supervise import Running, running
-from opportune.warehouse import archive_of
+from opportune.warehouse import archive_of, events_of, local_midnight
 from scoring.client import Client
+from training.dataset import vectors
+from training.store import open_store
+from training.targets import target_named
+from training.train import Recipe, training_rows
 
 REPOSITORY = Path(__file__).parents[2]
 ZONE = "America/New_York"
@@ -227,6 +232,19 @@ def test_evaluate_measures_the_bundle_beside_the_baselines(
     found = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert set(found["scores"]) == {"purchase_7d", "frequency", "popularity"}
     assert found["scores"]["purchase_7d"]["auc"]["value"] > found["scores"]["popularity"]["auc"]["value"]
+
+
+def test_hour_and_weekday_vary_in_the_training_rows(settings: Settings) -> None:
+    """Training instants are request-like: every weekday and most hours of the users' local day are among them."""
+    recipe = Recipe(max_rows=20_000)
+    with events_of(settings) as events:
+        until = local_midnight(TODAY, settings)
+        rows = training_rows(events, target_named("purchase_7d"), until=until, zone=ZONE, recipe=recipe)
+    store, plan = open_store(settings), load_plan(settings.plan)
+    hour, weekday = vectors(store, plan, ["moment:hour", "moment:weekday"], rows, {}, ZONE).T
+    assert set(weekday) == set(range(7))
+    assert len(set(hour)) >= 20
+    assert len(set(zip(hour, weekday, strict=True))) > 100
 
 
 def test_a_bundle_is_not_evaluated_on_what_it_learned_from(

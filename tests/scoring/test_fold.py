@@ -119,10 +119,10 @@ def deployment(redis_url: str, prefix: str) -> Iterator[Deployment]:
 def test_states_are_what_the_oracle_says_after_late_and_tied_events(deployment: Deployment) -> None:
     """Served values equal the naive oracle's for every user, category and feature, at several instants."""
     fold = deployment.fold()
-    deployment.append(_events(120, seed=1))
+    deployment.append(events_of(120, seed=1))
     deployment.drain(fold)
     advance(deployment.client, deployment.keys, START + 3 * HOUR_US)
-    deployment.append(_events(60, seed=2))
+    deployment.append(events_of(60, seed=2))
     deployment.drain(fold)
     now = max(each.k for each in deployment.admitted)
     for t in (now + 1, now + HOUR_US, now + 26 * HOUR_US):
@@ -134,13 +134,13 @@ def test_states_are_what_the_oracle_says_after_late_and_tied_events(deployment: 
 def test_the_snapshot_holds_its_whole_interval_and_nothing_later(deployment: Deployment) -> None:
     """Category and `all` values are those of the last whole interval; events after it wait for the next one."""
     fold = deployment.fold()
-    deployment.append(_events(40, seed=3))
+    deployment.append(events_of(40, seed=3))
     deployment.drain(fold)
     s, values = deployment.snapshot_values("BREAD")
     assert s == START
     assert all(value is None for value in values.values())  # everything was admitted at or after START
     advance(deployment.client, deployment.keys, START + MINUTE_US)
-    deployment.append(_events(40, seed=4))  # admitted in the interval that has just begun
+    deployment.append(events_of(40, seed=4))  # admitted in the interval that has just begun
     deployment.drain(fold)
     s, values = deployment.snapshot_values("BREAD")
     assert s == START + MINUTE_US
@@ -150,7 +150,7 @@ def test_the_snapshot_holds_its_whole_interval_and_nothing_later(deployment: Dep
 
 def test_a_restarted_fold_gives_the_same_bytes(deployment: Deployment, redis_url: str, prefix: str) -> None:
     """A fold that is thrown away and begun anew after every batch leaves the very bytes of one that ran through."""
-    events = _events(150, seed=5)
+    events = events_of(150, seed=5)
     deployment.append(events[:100])
     other = Deployment(redis_url, f"{prefix}-other")
     other.append(events[:100])
@@ -174,7 +174,7 @@ def test_a_fold_that_was_taken_over_stops_and_changes_nothing(deployment: Deploy
     """The commit of a superseded process is refused whole, and it says so."""
     old = deployment.fold()
     deployment.drain(old)
-    deployment.append(_events(20, seed=6))
+    deployment.append(events_of(20, seed=6))
     new = deployment.fold()
     before = deployment.stored()
     with pytest.raises(Fenced, match="taken over"):
@@ -191,11 +191,11 @@ def test_rebuild_restores_what_the_fold_had_made(
 ) -> None:
     """Archive the log, rebuild elsewhere: the same bytes for users, partials and snapshot, and the log goes on."""
     fold = deployment.fold()
-    deployment.append(_events(80, seed=8))
+    deployment.append(events_of(80, seed=8))
     deployment.drain(fold)
     until = START + 90 * MINUTE_US + 30_000_000
     advance(deployment.client, deployment.keys, until - 20_000_000)
-    deployment.append(_events(40, seed=9))  # inside the interval that `until` cuts
+    deployment.append(events_of(40, seed=9))  # inside the interval that `until` cuts
     advance(deployment.client, deployment.keys, until)
     deployment.drain(fold)
     archiver = Archiver(deployment.log, Archive(tmp_path / "archive", PARTITIONS))
@@ -208,7 +208,7 @@ def test_rebuild_restores_what_the_fold_had_made(
     assert {key.replace(b"-fresh", b""): value for key, value in fresh.stored().items()} == deployment.stored()
     advance(fresh.client, fresh.keys, until)
     for each in (deployment, fresh):
-        each.append(_events(10, seed=10))
+        each.append(events_of(10, seed=10))
         advance(each.client, each.keys, until + HOUR_US)
     deployment.drain(fold)
     fresh.drain(fresh.fold())
@@ -217,8 +217,8 @@ def test_rebuild_restores_what_the_fold_had_made(
 
 def test_rebuild_refuses_a_redis_that_already_holds_a_deployment(deployment: Deployment, tmp_path: Path) -> None:
     """Nothing acknowledged is overwritten: rebuild wants a fresh Redis and says so."""
-    deployment.append(_events(1, seed=11))
-    with pytest.raises(BadInput, match="fresh"):
+    deployment.append(events_of(1, seed=11))
+    with pytest.raises(BadInput, match="empty Redis"):
         rebuild(deployment.client, deployment.keys, Archive(tmp_path / "a", PARTITIONS), PLAN, until=START)
 
 
@@ -226,7 +226,7 @@ def test_a_second_archiver_goes_on_where_the_files_end(deployment: Deployment, t
     """The files are the offset: a new archiver neither repeats nor skips an event."""
     archive = Archive(tmp_path / "archive", PARTITIONS)
     for seed in (12, 13):
-        deployment.append(_events(30, seed=seed))
+        deployment.append(events_of(30, seed=seed))
         archiver = Archiver(deployment.log, archive)
         while archiver.step():
             pass
@@ -237,7 +237,7 @@ def test_a_second_archiver_goes_on_where_the_files_end(deployment: Deployment, t
     )
 
 
-def _events(number: int, seed: int) -> list[Event]:
+def events_of(number: int, seed: int) -> list[Event]:
     """Purchases and views of three users in three categories, some of them hours late, some without consent."""
     draw = random.Random(seed)
     return [

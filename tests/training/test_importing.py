@@ -359,9 +359,9 @@ def test_consent_is_denied_by_default_and_read_by_record(shop: Shop) -> None:
     """Without consent nothing is archived and all is counted as dropped; a consent column decides record by record."""
     file = shop.file("a.csv", HEADER + "u,i,YES,buy,2024-05-01T09:30:00Z,1,1\nu,i,no,buy,2024-05-01T09:30:00Z,1,1\n")
     denied = shop.run(file, mapping=MAPPING.replace('consent = ["personalization"]\n', ""))
-    assert (denied.accepted, denied.dropped, denied.batch) == (0, {"personalization": 2}, None)
+    assert (denied.accepted, denied.dropped, denied.batch) == (0, {"consent": 2}, None)
     asked = shop.run(file, mapping=MAPPING.replace('["personalization"]', '{ column = "category", granted = ["yes"] }'))
-    assert (asked.accepted, asked.dropped) == (1, {"personalization": 1})
+    assert (asked.accepted, asked.dropped) == (1, {"consent": 1})
     assert [event["purposes"] for event in shop.events()] == [1]
 
 

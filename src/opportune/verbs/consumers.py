@@ -58,18 +58,20 @@ def fold() -> None:
 
 def archive() -> None:
     """Append the log to the archive, until told to stop. There must be one per deployment."""
+    from scoring.agreement import agree
     from scoring.archiver import Archiver
     from scoring.log import Log
     from scoring.process import connect, expose_metrics, log_to_stderr, persevere, stop_signals
 
     settings = load()
     log_to_stderr()
+    plan, keys = load_plan(settings.plan), Keys(settings.redis_prefix)
     archived = Counter("opportune_archive_events_total", "Events that are durable in the archive.")
 
     def once(stopping: threading.Event) -> None:
         with connect(settings) as client:
-            log = Log(client, Keys(settings.redis_prefix))
-            Archiver(log, archive_of(settings)).run(stopping, archived.inc)
+            agree(client, keys, settings.partitions, plan)
+            Archiver(Log(client, keys), archive_of(settings)).run(stopping, archived.inc)
 
     with stop_signals() as stopping:
         expose_metrics(settings)

@@ -40,7 +40,8 @@ def import_events(
     items_mapping
         Mapping file of the catalogue, or the name of a shipped one, such as `complete_journey_items`.
     rejects
-        Where to list rejected records with reason, file and row (.parquet or .jsonl). Default: <home>/rejects.parquet.
+        Where to list rejected records with reason, file and line (.parquet or .jsonl). Default: rejects.parquet in
+        the home.
     as_json
         Print one JSON object instead of tables.
     """

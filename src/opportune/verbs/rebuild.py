@@ -5,12 +5,11 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
-from deployment.clock import system_now
 from deployment.settings import load
 from opportune.addresses import attached
 from opportune.output import show
 from opportune.progress import progress
-from opportune.replay import instant, shown
+from opportune.replay import instant, replay_clock, shown
 from opportune.restore import restore
 from opportune.warehouse import archive_of
 
@@ -24,12 +23,13 @@ def rebuild(*, until: str | None = None, as_json: Annotated[bool, Parameter(name
     ----------
     until
         Restore only what was admitted before this instant, like 2017-10-15T00:00 (in the settings' zone unless it has
-        an offset); nothing later is restored. Default: everything.
+        an offset); nothing later is restored. Default: the deployment's now.
     as_json
         Print one JSON object instead of a sentence.
     """
     settings = attached(load())
-    end = system_now() if until is None else instant(until, settings)
+    with replay_clock(settings) as clock:
+        end = clock.now() if until is None else instant(until, settings)
     with progress() as tell:
         restored = restore(settings, archive_of(settings), end, tell)
     at = shown(restored.s, settings)

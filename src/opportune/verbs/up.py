@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
-from deployment.clock import system_now
 from deployment.settings import Settings, load
 from opportune.processes import children
 from opportune.progress import progress
@@ -21,8 +20,8 @@ from opportune.warehouse import archive_of
 def up(*, at: str | None = None, rebuild: bool = False) -> None:
     """Run Redis, the server and its consumers on this machine until Ctrl-C.
 
-    Waits until everything is healthy, prints where it listens and writes that to <home>/run/up.json. Logs are in
-    <home>/run. If one process ends, all are stopped and the exit status is 1.
+    Waits until everything is healthy, prints where it listens and writes that to run/up.json in the home, beside the
+    logs. If one process ends, all are stopped and the exit status is 1.
 
     Parameters
     ----------
@@ -35,12 +34,12 @@ def up(*, at: str | None = None, rebuild: bool = False) -> None:
     first = None if at is None else instant(at, settings)
 
     def prepare(reached: Settings) -> None:
-        if first is not None:
-            with replay_clock(reached) as clock:
+        with replay_clock(reached) as clock:
+            if first is not None:
                 clock.advance(first)
-        if rebuild:
-            with progress() as tell:
-                restore(reached, archive_of(reached), system_now() if first is None else first, tell)
+            if rebuild:
+                with progress() as tell:
+                    restore(reached, archive_of(reached), clock.now(), tell)
 
     with _stop_signal() as stop, running(settings, children(), prepare=prepare, stop=stop) as deployment:
         show(deployment, Console())
