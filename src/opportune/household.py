@@ -25,6 +25,8 @@ from scoring.v1 import scoring_pb2 as wire
 
 VISIBLE_WITHIN_S = 10.0
 _POLL_S = 0.005
+# A candidate that nobody buys: asking for it shows how far the state is, and gives the learner nothing to learn from.
+_PROBE = "(only asking)"
 _SHOWN = 10
 _REASONS = 4
 
@@ -89,8 +91,7 @@ def ask(client: Client, household: str, after: int = 0) -> tuple[wire.ScoreRespo
     """
     began = time.monotonic()
     while True:
-        # One candidate is enough to see how far the state is, and little for the learner to take for shown.
-        answer = client.score(household, top_k=1)
+        answer = client.score(household, candidates=[_PROBE])
         waited = time.monotonic() - began
         if instant_of(answer.as_of) > after and not answer.degraded:
             return client.score(household, explain=True), waited

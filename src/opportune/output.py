@@ -2,9 +2,19 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console, RenderableType
+
+# Columns for a reader without a terminal: a file, a log, a pager.
+WIDTH = 120
+
+
+def console() -> Console:
+    """Where people read: as wide as their terminal, and wide enough for our tables where there is none."""
+    found = Console()
+    return found if found.is_terminal else Console(width=WIDTH)
 
 
 def show(for_people: RenderableType, for_machines: object, *, as_json: bool) -> None:
@@ -12,14 +22,14 @@ def show(for_people: RenderableType, for_machines: object, *, as_json: bool) -> 
     if as_json:
         print(json.dumps(_plain(for_machines)))
     else:
-        Console().print(for_people)
+        console().print(for_people)
 
 
 def _plain(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    return json.loads(json.dumps(value, default=_text))
-
-
-def _text(value: object) -> object:
-    return str(value) if isinstance(value, Path) else repr(value)
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value

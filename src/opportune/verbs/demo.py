@@ -9,7 +9,7 @@ from rich.console import Console
 
 from behavior.partition import partition_of
 from deployment.settings import Settings
-from opportune import demonstration, household
+from opportune import demonstration, household, output
 from opportune.processes import children
 from opportune.progress import progress
 from opportune.replay import instant, replay_clock, shown
@@ -35,7 +35,7 @@ def demo(*, home: Path = Path("var/demo"), household_id: str = demonstration.HOU
         How many of its next baskets to replay.
     """
     settings, live = demonstration.replay_settings(home)
-    console = Console()
+    console = output.console()
     settings.home.mkdir(parents=True, exist_ok=True)
     with progress() as tell:
         prepared = demonstration.prepare(settings, tell, console)
