@@ -116,6 +116,7 @@ RULES: tuple[Rule, ...] = (
 # Refusals that depend on more than the event: decided where the log or the archive is at hand.
 OTHER_REASONS: dict[str, str] = {
     "too_late": "the event is older than the lateness horizon; import it as history instead",
+    "too_early": "the event is further in the future than the lateness horizon; set the clock of its source",
     "after_log_began": "an imported event is later than the first event that the partition's log took",
     "unreadable": "the row or message could not be read at all",
     "bad_value": "a field could not be converted to its type",

@@ -68,12 +68,13 @@ def raw_at(view: View, state: State, t: int) -> list[int | str | None]:
 
 
 def encode(view: View, state: State) -> bytes:
-    """The state's bytes, pruned of what no window can reach any more."""
+    """The state's bytes; it is pruned, in place too, of what no window can reach any more."""
     texts: list[str] = []
     numbers = bytearray()
     _put(numbers, state.seen_e)
-    for slot, value in zip(view.slots, state.values, strict=True):
-        kept: Any = slot.prune(value, state.seen_e)
+    for place, slot in enumerate(view.slots):
+        kept: Any = slot.prune(state.values[place], state.seen_e)
+        state.values[place] = kept
         for number in slot.pack(kept, state.seen_e, texts):
             _put(numbers, number)
     head = bytearray([FORMAT])

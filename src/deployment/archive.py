@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from behavior.event import Admitted, Event, admit
 if TYPE_CHECKING:
     import duckdb
 
+_STAGING = ".staging-"
 _TEXT_COLUMNS = ("order_id", "session_id", "request_id", "placement")
 
 EVENTS = pa.schema(
@@ -111,12 +112,13 @@ class Archive:
     def staged_import(self, batch: str) -> Iterator[Path]:
         """A directory to write `p=NNN.parquet` files into, which becomes visible whole on success, else not at all."""
         self.agree_on_partitions()
-        staging = self.path / f".staging-{uuid.uuid4().hex}"
+        staging = self.path / f"{_STAGING}{uuid.uuid4().hex}"
         staging.mkdir(parents=True)
         try:
             yield staging
             for file in staging.iterdir():
                 _flush(file)
+            _flush(staging)  # else a power cut may keep the new name and lose the files' names within
             target = self.path / "import" / batch
             if target.parent.resolve() != (self.path / "import").resolve():
                 raise BadInput(f"{batch!r} is no name for an import")
@@ -126,6 +128,7 @@ class Archive:
             if any(staging.iterdir()):
                 staging.rename(target)
                 _flush(target.parent)
+                _flush(self.path)  # where `import` may be new
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -146,17 +149,34 @@ class Archive:
         """Refuse to mix two bucketings in one archive; the first writer decides."""
         self.path.mkdir(parents=True, exist_ok=True)
         marker = self.path / "archive.json"
-        try:
-            with marker.open("x") as file:
-                json.dump({"format": 1, "partitions": self.partitions}, file)
-        except FileExistsError:
-            self._refuse_other_bucketing()
+        if not marker.exists():
+            staging = self.path / f".{marker.name}.{uuid.uuid4().hex}"
+            try:
+                staging.write_text(json.dumps({"format": 1, "partitions": self.partitions}), encoding="utf-8")
+                _flush(staging)
+                with suppress(FileExistsError):
+                    os.link(staging, marker)  # unlike a rename, it leaves another writer's marker alone
+                _flush(self.path)
+            finally:
+                staging.unlink(missing_ok=True)
+        self._refuse_other_bucketing()
+
+    def discard_unfinished(self) -> None:
+        """Remove what imports that were killed had staged; only for who holds the lock of imports."""
+        for staging in self.path.glob(f"{_STAGING}*"):
+            shutil.rmtree(staging, ignore_errors=True)
 
     def _refuse_other_bucketing(self) -> None:
+        marker = self.path / "archive.json"
         try:
-            found = json.loads((self.path / "archive.json").read_text())["partitions"]
+            found = int(json.loads(marker.read_text(encoding="utf-8"))["partitions"])
         except FileNotFoundError:
             return
+        except (ValueError, KeyError, TypeError):
+            raise BadInput(
+                f'{marker} does not say how many partitions the archive has; write {{"format": 1, "partitions": N}} '
+                "into it with the number that the archive was made with"
+            ) from None
         if found != self.partitions:
             raise BadInput(
                 f"the archive {self.path} has {found} partitions, the settings say {self.partitions}; "

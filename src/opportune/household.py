@@ -25,7 +25,7 @@ from scoring.v1 import scoring_pb2 as wire
 
 VISIBLE_WITHIN_S = 10.0
 _POLL_S = 0.005
-# A candidate that nobody buys: asking for it shows how far the state is, and gives the learner nothing to learn from.
+# A candidate that nobody buys: asking for it shows how far the state is, and teaches the learner of nothing else.
 _PROBE = "(only asking)"
 _SHOWN = 10
 _REASONS = 4

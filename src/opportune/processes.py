@@ -3,18 +3,24 @@
 import sys
 from collections.abc import Sequence
 
-from opportune.readiness import answers_metrics, serves_grpc
+from deployment.settings import Settings
+from opportune.readiness import answers_grpc, answers_metrics, serves_grpc
 from opportune.supervise import Child
 
 
-def children() -> tuple[Child, ...]:
+def has_model(settings: Settings) -> bool:
+    """Whether training has made a bundle current; without one the server takes events, and Score has to wait."""
+    return (settings.bundles / "current").exists()
+
+
+def children(settings: Settings) -> tuple[Child, ...]:
     """The processes of a deployment, in the order in which they are stopped."""
 
     def verb(name: str) -> Sequence[str]:
         return (sys.executable, "-m", "opportune", name)
 
     return (
-        Child("serve", verb("serve"), ready=serves_grpc, serves=True),
+        Child("serve", verb("serve"), ready=serves_grpc if has_model(settings) else answers_grpc, serves=True),
         Child("fold", verb("fold"), ready=answers_metrics),
         Child("learn", verb("learn"), ready=answers_metrics),
         Child("archive", verb("archive"), ready=answers_metrics),

@@ -35,6 +35,17 @@ def answers_metrics(place: Place) -> bool:
 
 def serves_grpc(place: Place) -> bool:
     """Whether grpc.health.v1 says SERVING for the whole server."""
+    from grpc_health.v1 import health_pb2
+
+    return bool(_health(place) == health_pb2.HealthCheckResponse.SERVING)
+
+
+def answers_grpc(place: Place) -> bool:
+    """Whether grpc.health.v1 says anything: the server takes events, whether or not it has a model yet."""
+    return _health(place) is not None
+
+
+def _health(place: Place) -> int | None:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -43,8 +54,8 @@ def serves_grpc(place: Place) -> bool:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
         except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+            return None
+    return int(answer.status)
 
 
 def _main() -> None:

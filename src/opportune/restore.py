@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from behavior.errors import Unavailable
+from behavior.errors import BadInput, Unavailable
 from behavior.event import HOUR_US
 from deployment.archive import Archive
 from deployment.keys import Keys
@@ -22,6 +22,14 @@ def restore(settings: Settings, archive: Archive, until: int, tell: Tell) -> "Re
     Raises BadInput if Redis holds a deployment already, Unavailable if it does not answer.
     """
     from scoring.process import connect
+
+    if settings.replay and any(
+        (archive.logged_span(number) or (0, 0))[1] >= until for number in range(archive.partitions)
+    ):
+        raise BadInput(
+            f"the archive {archive.path} holds events that came through a log after that instant; "
+            "replay into an archive of its own (OPPORTUNE_ARCHIVE)"
+        )
     from scoring.rebuild import rebuild
 
     try:
@@ -35,5 +43,5 @@ def restore(settings: Settings, archive: Archive, until: int, tell: Tell) -> "Re
                 lateness_us=settings.lateness_horizon_h * HOUR_US,
                 progress=lambda done, all_: tell("restoring states", done, all_),
             )
-    except redis.ConnectionError:
+    except (redis.ConnectionError, redis.TimeoutError):
         raise Unavailable(f"Redis does not answer at {settings.redis_address}") from None

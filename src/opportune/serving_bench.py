@@ -7,7 +7,6 @@ Measured from a client over gRPC, on a real Redis with `appendfsync always`, in 
     echo       one XADD until a blocked XREAD has it: the floor of any log on this Redis
 """
 
-import shutil
 import statistics
 import threading
 import time
@@ -20,7 +19,7 @@ import redis
 from rich.table import Table
 
 from behavior.errors import OpportuneError
-from opportune.demonstration import HOUSEHOLD, TODAY, replay_settings, start
+from opportune.demonstration import HOUSEHOLD, TODAY, clear, replay_settings, start
 from opportune.household import ask, instant_of, latest_admission
 from opportune.processes import children
 from opportune.replay import instant, replay_clock
@@ -58,10 +57,9 @@ def measure(home: Path, rounds: int) -> ServingBench:
     from scoring.client import Client
 
     settings, live = replay_settings(home)
-    shutil.rmtree(live.home / "live", ignore_errors=True)
-    shutil.rmtree(live.run / "redis", ignore_errors=True)
+    clear(live)
     today = instant(TODAY, settings)
-    with running(live, children(), prepare=lambda reached: start(settings, reached, lambda *_: None)) as deployment:
+    with running(live, children(live), prepare=lambda reached: start(settings, reached, lambda *_: None)) as deployment:
         reached = deployment.settings
         with Client(f"{reached.host}:{reached.port}", deadline_s=10.0) as client, replay_clock(reached) as clock:
             answer, _ = ask(client, HOUSEHOLD)

@@ -138,7 +138,7 @@ def running(
     in the same directory, ChildEnded or Unavailable if a child does not start.
     """
     with ExitStack() as stack:
-        stack.enter_context(_only_one(settings.run))
+        stack.enter_context(only_one(settings.run))
         redis = None
         if settings.redis_url is None:
             redis = stack.enter_context(redis_server(settings.run / "redis"))
@@ -157,7 +157,8 @@ def running(
 
 
 @contextmanager
-def _only_one(run: Path) -> Iterator[None]:
+def only_one(run: Path) -> Iterator[None]:
+    """Hold the directory for this process. Raises BadInput if another one holds it."""
     run.mkdir(parents=True, exist_ok=True)
     with (run / "lock").open("w") as file:
         try:

@@ -37,6 +37,8 @@ local function admit(key, client_time, body)
   if seen then count('duplicate'); return {'duplicate', seen} end
   local k = math.max(now, last_k + 1)
   if k - client_time > horizon then count('rejected:too_late'); return {'rejected', 'too_late'} end
+  -- A clock that is wrong by more than that would keep its message ids here for ever.
+  if client_time - k > horizon then count('rejected:too_early'); return {'rejected', 'too_early'} end
   if not add(k, 'e', body) then return nil end
   -- Kept for as long as a repetition would not be too late; the time left, since absolute expiry fails under a past
   -- clock. A client time in the future moves that moment into the future too.

@@ -155,7 +155,7 @@ def event(
             properties={name: _property(value) for name, value in (properties or {}).items()},
             **fields,
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"this is no event: {error}") from None
 
 

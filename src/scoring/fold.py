@@ -28,9 +28,15 @@ from scoring.partition_states import PartitionStates, encode_partials, encode_us
 from scoring.publishing import Publisher
 
 _log = logging.getLogger("opportune.fold")
-# Entries per partition and read: large enough to amortise a commit, small enough to keep it under a few milliseconds.
-BATCH = 500
+# Entries per read, over all partitions: large enough to amortise commits, small enough to bound memory, since one
+# served entry can have 20 kB.
+BATCH = 4_096
 WAIT_MS = 50
+_PUBLISH = """
+if tonumber(redis.call('GET', KEYS[2]) or '-1') >= tonumber(ARGV[2]) then return 0 end
+redis.call('MSET', KEYS[1], ARGV[1], KEYS[2], ARGV[2])
+return 1
+"""
 
 
 class Partition:
@@ -55,9 +61,10 @@ class Fold:
         self._commit_script = client.register_script(_lua("commit.lua"))
         self._close_script = client.register_script(_lua("close.lua"))
         self._publisher = Publisher(plan)
+        self._batch = max(16, BATCH // partitions)
         # What was really published bounds what any predecessor can have folded, so a restart never mixes intervals.
         self._published_s = int(client.get(keys.snapshot_version()) or -plan.interval_us)
-        self._partitions = [self._take_over(number) for number in range(partitions)]
+        self.partitions = [self._take_over(number) for number in range(partitions)]
 
     def run(self, stopping: threading.Event, folded: Callable[[int, int], None] = lambda events, s: None) -> None:
         """Fold until told to stop; `folded(number of events, instant of the snapshot)` is called after each round."""
@@ -71,7 +78,7 @@ class Fold:
         """Fold what the log holds beyond the stored offsets, one batch per partition; the number of entries."""
         # Entries of the next interval wait until this one is published, so that partials never hold their own future.
         due = self._published_s + self._plan.interval_us
-        entries = self._log.read(self._offsets(), wait_ms, BATCH)
+        entries = self._log.read(self._offsets(), wait_ms, self._batch)
         return sum(self._fold_entries(number, batch, due) for number, batch in by_partition(entries).items())
 
     def due(self) -> int | None:
@@ -82,24 +89,24 @@ class Fold:
 
     def publish(self, s: int) -> None:
         """Fold everything before s, close the interval in every partition, and publish the snapshot at s."""
-        waiting = list(self._partitions)
+        waiting = list(self.partitions)
         while waiting:
             waiting = [partition for partition in waiting if not self._close(partition, s)]
             offsets = {partition.number: partition.offset for partition in waiting}
-            for number, batch in by_partition(self._log.read(offsets, 0, BATCH) if offsets else []).items():
+            for number, batch in by_partition(self._log.read(offsets, 0, self._batch) if offsets else []).items():
                 self._fold_entries(number, batch, s)
-        whole = self._publisher.snapshot(s, [partition.states for partition in self._partitions])
+        whole = self._publisher.snapshot(s, [partition.states for partition in self.partitions])
         write_snapshot(self._client, self._keys, whole)
         self._published_s = s
 
     def _offsets(self) -> dict[int, int]:
-        return {partition.number: partition.offset for partition in self._partitions}
+        return {partition.number: partition.offset for partition in self.partitions}
 
     def _fold_entries(self, number: int, entries: Sequence[Entry], before: int) -> int:
         ready = [entry for entry in entries if entry.k < before]
         if not ready:
             return 0
-        partition = self._partitions[number]
+        partition = self.partitions[number]
         events = [admit(decode(entry.payload), entry.k) for entry in ready if entry.type == EVENT_ENTRY]
         self._load_users(partition, events)
         for event in events:
@@ -149,8 +156,8 @@ class Fold:
 
 
 def write_snapshot(client: "redis.Redis", keys: Keys, whole: snapshot.Snapshot) -> None:
-    """Publish a snapshot together with the small key that readers poll."""
-    client.mset({keys.snapshot(): snapshot.encode(whole), keys.snapshot_version(): whole.s})
+    """Publish a snapshot together with the small key that readers poll; an older one never replaces a newer one."""
+    client.eval(_PUBLISH, 2, keys.snapshot(), keys.snapshot_version(), snapshot.encode(whole), whole.s)
 
 
 def by_partition(entries: Sequence[Entry]) -> dict[int, list[Entry]]:

@@ -12,6 +12,7 @@ from behavior.errors import OpportuneError
 from behavior.partition import partition_of
 from scoring.answer import Answer, served
 from scoring.log import LogWriter, offer_served
+from scoring.process import is_cancelled
 
 _log = logging.getLogger("opportune.journal")
 CAPACITY = 10_000
@@ -37,7 +38,7 @@ class Journal:
 
     async def run(self) -> None:
         """Empty the queue into the log for ever."""
-        while True:
+        while not is_cancelled():
             batch = [await self._queue.get()]
             while len(batch) < BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())

@@ -114,7 +114,7 @@ class Memory:
         try:
             # Hashing and loading take a while; requests go on meanwhile.
             bundle = await asyncio.to_thread(self._load, self._bundles / wanted, self._plan)
-        except OpportuneError as error:
+        except Exception as error:  # whatever it is, the snapshot and the weights must go on being refreshed
             # Remembered, so that a bad bundle is not reported at every poll; tried again, since it may be restored.
             self._refused_id, self._refused_until = wanted, time.monotonic() + REFUSED_FOR_S
             self._refused(wanted)

@@ -1,5 +1,6 @@
 """What every long-running process here does the same: log, expose metrics, connect to Redis, stop when asked."""
 
+import asyncio
 import logging
 import signal
 import sys
@@ -63,7 +64,13 @@ def connect_serving(settings: Settings) -> "redis.asyncio.Redis":
 
 def expose_metrics(settings: Settings) -> int:
     """Serve `/metrics` on the settings' host and metrics port; returns the port, which the settings may leave free."""
-    server, _ = prometheus_client.start_http_server(settings.metrics_port, addr=settings.host)
+    try:
+        server, _ = prometheus_client.start_http_server(settings.metrics_port, addr=settings.host)
+    except OSError as error:
+        raise BadInput(
+            f"metrics cannot be served on {settings.host}:{settings.metrics_port} ({error.strerror}); "
+            "set OPPORTUNE_METRICS_PORT to a free port, or to 0"
+        ) from None
     port = int(server.server_port)
     _log.info("metrics on http://%s:%d/metrics", settings.host, port)
     return port
@@ -81,13 +88,23 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def is_cancelled() -> bool:
+    """Whether somebody has cancelled the running task.
+
+    A loop that talks to Redis asks before it goes on: now and then redis-py answers a cancellation with an error of its
+    own, and the task would run for ever.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def persevere(once: Callable[[threading.Event], None], stopping: threading.Event) -> None:
     """Run a consumer until told to stop; when Redis does not answer, begin anew from what it has stored."""
     while not stopping.is_set():
         try:
             once(stopping)
         except redis.RedisError as error:
-            _log.warning("Redis does not answer (%s); trying again in %g s", type(error).__name__, RETRY_S)
+            _log.warning("Redis: %s: %s; trying again in %g s", type(error).__name__, error, RETRY_S)
             stopping.wait(RETRY_S)
 
 

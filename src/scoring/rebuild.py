@@ -16,7 +16,7 @@ from behavior.event import HOUR_US
 from behavior.plan import Plan
 from deployment.archive import Archive, to_events
 from deployment.keys import Keys
-from scoring.agreement import agree
+from scoring.agreement import REBUILDING, agree
 from scoring.fold import write_snapshot
 from scoring.partition_states import PartitionStates, encode_partials, encode_user
 from scoring.publishing import Publisher
@@ -49,11 +49,7 @@ def rebuild(
 
     Raises BadInput if Redis already holds a deployment under this prefix: nothing acknowledged is ever overwritten.
     """
-    if client.exists(keys.deployment()) or any(client.exists(keys.meta(p)) for p in range(archive.partitions)):
-        raise BadInput(
-            f"Redis already holds states or a log under the prefix {keys.prefix}; "
-            "rebuild into an empty Redis, or under another redis_prefix"
-        )
+    _begin(client, keys, archive.partitions)
     s = until - until % plan.interval_us
     at_s: list[PartitionStates] = []
     events = users = 0
@@ -69,9 +65,24 @@ def rebuild(
         _remember(client, keys, number, table, until, lateness_us)
         events, users = events + table.num_rows, users + len(states.users)
         progress(number + 1, archive.partitions)
-    agree(client, keys, archive.partitions, plan)
     write_snapshot(client, keys, Publisher(plan).snapshot(s, at_s))
+    client.hdel(keys.deployment(), REBUILDING)
+    agree(client, keys, archive.partitions, plan)
     return Rebuilt(events, users, s)
+
+
+def _begin(client: Any, keys: Keys, partitions: int) -> None:
+    """Mark the states as unfinished; what an earlier rebuild left unfinished is cleared away first."""
+    if client.hexists(keys.deployment(), REBUILDING):
+        for key in client.scan_iter(f"{keys.prefix}:{{*", count=1_000):
+            if key != keys.clock():
+                client.unlink(key)
+    if client.exists(keys.deployment()) or any(client.exists(keys.meta(number)) for number in range(partitions)):
+        raise BadInput(
+            f"Redis already holds states or a log under the prefix {keys.prefix}; "
+            "rebuild into an empty Redis, or under another redis_prefix"
+        )
+    client.hset(keys.deployment(), REBUILDING, b"1")
 
 
 def _fold(states: PartitionStates, table: pa.Table) -> None:

@@ -35,7 +35,7 @@ from scoring.collect import Collect
 from scoring.journal import Journal
 from scoring.log import LogWriter
 from scoring.memory import Memory, NotReady
-from scoring.process import connect, connect_serving, expose_metrics, log_to_stderr
+from scoring.process import connect, connect_serving, expose_metrics, is_cancelled, log_to_stderr
 from scoring.score import Scoring, score
 from scoring.v1 import scoring_pb2 as wire
 from scoring.wire import read_request, write_answer, write_outcomes
@@ -156,7 +156,7 @@ class Server:
     async def _keep_fresh(self, memory: Memory, clock: AsyncClock) -> None:
         """Poll for what has changed, and say SERVING once there is everything that an answer needs."""
         answered = True
-        while True:
+        while not is_cancelled():
             try:
                 await memory.refresh()
                 now = await clock.now()

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -88,5 +89,7 @@ def write_rejects(rejected: Iterable[Rejected], path: Path | None) -> None:
             staging.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         staging.replace(path)
     except OSError as error:
-        staging.unlink(missing_ok=True)
         raise BadInput(f"the list of rejected records cannot be written to {path}: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            staging.unlink(missing_ok=True)

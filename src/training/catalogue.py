@@ -86,7 +86,7 @@ def import_items(
     """
     started = time.perf_counter()
     readable = [file, *joined_paths([file], mapping)]
-    with connect(readable, [tables], memory_limit, threads) as connection, alone_in(tables):
+    with alone_in(tables), connect(readable, tables, memory_limit, threads) as connection:
         wide = load_wide(connection, [file], mapping, digest=False, progress=progress)
         _make_rows(connection, wide, mapping)
         _merge(connection, tables / FILE_NAME)

@@ -16,7 +16,7 @@ from training.bundle import read_bundle
 from training.dataset import codes_of, vectors
 from training.evaluation import Evaluation, evaluate
 from training.onnx_check import open_session, run
-from training.rows import Rows, ask, cutoff_instants, open_events
+from training.rows import Rows, ask, cutoff_instants, open_events, refuse_open_labels
 from training.targets import target_named
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def evaluate_bundle(
     """The propensity's metrics beside popularity and the user's own frequency, on all eligible rows of the cut-offs.
 
     `con` has the archive as the view `events`; a ranking is that of one user at one cut-off. Raises BadInput if the
-    bundle was trained on anything at or after the first cut-off.
+    bundle was trained on anything at or after the first cut-off, or if the archive ends within the last one's horizon.
     """
     manifest, files = read_bundle(bundles, name)
     check_features(manifest, plan.fingerprints)
@@ -50,6 +50,7 @@ def evaluate_bundle(
             "or train with an earlier --until"
         )
     target = target_named(manifest.target)
+    refuse_open_labels(con, target, cutoffs)
     open_events(con, target)
     rows = ask(con, target, cutoff_instants(con, target, cutoffs))
     vocabularies = msgspec.json.decode(files[VOCABULARIES_FILE], type=dict[str, list[str]])

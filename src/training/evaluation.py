@@ -98,7 +98,7 @@ def evaluate(
     return Evaluation(
         rows=len(rows.label),
         users=rows.users,
-        groups=int(rows.group.max()) + 1,
+        groups=int(np.max(rows.group)) + 1,
         positive_share=float(rows.label.mean()),
         replicates=replicates,
         scores=tuple(
@@ -176,7 +176,7 @@ def _rows(user: np.ndarray, group: np.ndarray, label: np.ndarray) -> Rows:
     if not np.isin(label, (0, 1)).all():
         raise BadInput("labels must be 0 or 1; give whether the event happened")
     users, groups = (np.unique(each, return_inverse=True)[1].astype(np.int64) for each in (user, group))
-    owner = np.zeros(int(groups.max()) + 1, dtype=np.int64)
+    owner = np.zeros(int(np.max(groups)) + 1, dtype=np.int64)
     owner[groups] = users
     if (owner[groups] != users).any():
         raise BadInput("a group holds rows of two users; a group is one user at one cut-off")

@@ -6,7 +6,8 @@
 
 What is imported is history: its admission instant k is its event time e. The batch becomes visible whole, by one
 rename, after
-everything has been counted; whatever goes wrong before leaves the archive as it was.
+everything has been counted; whatever goes wrong before leaves the archive as it was. What a killed import leaves on
+disk (its spill, which holds raw ids, and its staging) goes at the start of the next one.
 """
 
 import time
@@ -68,36 +69,36 @@ def import_files(
     if not files:
         raise BadInput("no files to import")
     readable = [*files, *joined_paths(files, mapping)]
-    with connect(readable, [archive.path], memory_limit, threads) as connection:
+    with alone_in(archive.path), connect(readable, archive.path, memory_limit, threads) as connection:
+        archive.discard_unfinished()
         wide = load_wide(connection, files, mapping, digest=mapping.message_id is None, progress=progress)
         tell("convert", 0, 2)
         _make_users(connection, wide, pseudonyms, archive.partitions)
         tell("convert", 1, 2)
         refusals = _make_events(connection, wide, mapping, pseudonyms, base_currency)
         tell("convert", 2, 2)
-        with alone_in(archive.path):
-            _decide(connection, archive)
-            counts = dict(connection.execute("SELECT outcome, count(*) FROM decided GROUP BY outcome").fetchall())
-            rejected = wide.records.unreadable + list(_rejected(connection, files, refusals))
-            reasons = Counter(each.reason for each in rejected)
-            report = ImportReport(
-                received=len(wide.records.unreadable) + sum(counts.values()),
-                accepted=counts.get("accepted", 0),
-                duplicate=counts.get("duplicate", 0),
-                rejected=dict(sorted(reasons.items())),
-                dropped={"consent": counts["dropped"]} if "dropped" in counts else {},
-                rejects_file=rejects,
-                batch=_batch_name(connection, mapping) if counts.get("accepted") else None,
-                seconds=0.0,
-            )
-            if not report.adds_up():
-                raise OpportuneError(f"the import's accounts do not add up ({report}); nothing was written")
-            if report.batch is not None:
-                with archive.staged_import(report.batch) as staging:
-                    _write(connection, staging, report.accepted, tell)
-                    write_rejects(rejected, rejects)
-            else:
+        _decide(connection, archive)
+        counts = dict(connection.execute("SELECT outcome, count(*) FROM decided GROUP BY outcome").fetchall())
+        rejected = wide.records.unreadable + list(_rejected(connection, files, refusals))
+        reasons = Counter(each.reason for each in rejected)
+        report = ImportReport(
+            received=len(wide.records.unreadable) + sum(counts.values()),
+            accepted=counts.get("accepted", 0),
+            duplicate=counts.get("duplicate", 0),
+            rejected=dict(sorted(reasons.items())),
+            dropped={"consent": counts["dropped"]} if "dropped" in counts else {},
+            rejects_file=rejects,
+            batch=_batch_name(connection, mapping) if counts.get("accepted") else None,
+            seconds=0.0,
+        )
+        if not report.adds_up():
+            raise OpportuneError(f"the import's accounts do not add up ({report}); nothing was written")
+        if report.batch is not None:
+            with archive.staged_import(report.batch) as staging:
+                _write(connection, staging, report.accepted, tell)
                 write_rejects(rejected, rejects)
+        else:
+            write_rejects(rejected, rejects)
     return report.after(time.perf_counter() - started)
 
 

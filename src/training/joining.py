@@ -9,7 +9,7 @@ import duckdb
 from behavior.errors import BadInput
 from training.expression import references, rewritten
 from training.mapping_form import CatalogueMapping, EventMapping, FileMapping
-from training.source import Progress, Records, load, quoted
+from training.source import Progress, Records, check, load, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,18 @@ def joined_paths(files: Sequence[Path], mapping: FileMapping) -> list[Path]:
     return [files[0].parent / join.file for join in mapping.joins]
 
 
+def check_files(files: Sequence[Path], mapping: FileMapping) -> None:
+    """Refuse files that are known to be unfit before a record of them is read, the joined ones included.
+
+    Raises BadInput for a file that is missing, empty, of unknown format or, unless it is JSON lines, lacks a column.
+    """
+    own = _own(mapping)
+    with duckdb.connect() as connection:
+        for join, path in zip(mapping.joins, joined_paths(files, mapping), strict=True):
+            check(connection, [path], mapping, [*join.on_columns().values(), *join.taken().values()])
+        check(connection, files, mapping, own, unnest=mapping.unnest, times=_times(mapping, own))
+
+
 def load_wide(
     connection: duckdb.DuckDBPyConnection,
     files: Sequence[Path],
@@ -78,11 +90,10 @@ def load_wide(
         _refuse_unfit(connection, path, table, list(keys.values()))
         supplied |= {name: f"j{index}.{table.columns[theirs]}" for name, theirs in taken.items()}
         joins.append((index, keys, table))
-    own = [name for name in _named(mapping) if name not in supplied]
-    times = [mapping.columns[field] for field in ("client_time", "valid_from", "created") if field in mapping.columns]
+    own = _own(mapping)
     records = load(
         connection, "records", files, mapping, own,
-        unnest=mapping.unnest, times=[name for name in times if name in own], digest=digest, progress=progress,
+        unnest=mapping.unnest, times=_times(mapping, own), digest=digest, progress=progress,
     )  # fmt: skip
     columns = {name: f"r.{column}" for name, column in records.columns.items()} | supplied
     for index, keys, table in joins:
@@ -105,6 +116,18 @@ def _refuse_unfit(connection: duckdb.DuckDBPyConnection, path: Path, table: Reco
         raise BadInput(
             f"{path} has the same {' and '.join(keys)} on lines {row[0]} and {row[1]}; join on what is unique"
         )
+
+
+def _own(mapping: FileMapping) -> list[str]:
+    """The columns that the data files themselves must have; joined files supply the others."""
+    supplied = {name for join in mapping.joins for name in join.taken()}
+    return [name for name in _named(mapping) if name not in supplied]
+
+
+def _times(mapping: FileMapping, own: Sequence[str]) -> list[str]:
+    """Those of the data files' columns that hold timestamps."""
+    fields = ("client_time", "valid_from", "created")
+    return [mapping.columns[field] for field in fields if mapping.columns.get(field) in own]
 
 
 def _named(mapping: FileMapping) -> list[str]:

@@ -33,7 +33,7 @@ class Rows:
     @property
     def users(self) -> int:
         """How many users there are to resample."""
-        return int(self.user.max()) + 1 if len(self.user) else 0
+        return int(np.max(self.user)) + 1 if len(self.user) else 0
 
 
 class Auc:
@@ -86,7 +86,7 @@ class CalibrationError:
     def __init__(self, rows: Rows, propensity: np.ndarray, bins: int = BINS) -> None:
         edges = np.quantile(propensity, np.arange(1, bins) / bins, method="inverted_cdf")
         bin_of = np.searchsorted(np.unique(edges), propensity, side="left")
-        self._bins = int(bin_of.max()) + 1
+        self._bins = int(np.max(bin_of)) + 1
         shape = (rows.users, self._bins)
         cell = rows.user * self._bins + bin_of
         size = shape[0] * shape[1]

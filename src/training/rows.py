@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from behavior.errors import BadInput
-from behavior.event import PERSONALIZATION, SECOND_US
+from behavior.event import DAY_US, PERSONALIZATION, SECOND_US
 from deployment.zone import zone
 from training.targets import Target
 
@@ -103,6 +103,24 @@ def sundays(first: int, last: int, zone_name: str) -> list[int]:
     end = (_EPOCH + timedelta(microseconds=last)).astimezone(where)
     found = local_midnights(day.date().isoformat(), end.date().isoformat(), zone_name)
     return [t for t in found if first <= t <= last]
+
+
+def latest(con: duckdb.DuckDBPyConnection) -> int:
+    """The greatest event time (µs) of the archive; raises BadInput if it is empty."""
+    (found,) = con.execute("SELECT max(e) FROM events").fetchone() or (None,)
+    if found is None:
+        raise BadInput("the archive is empty; import events first")
+    return int(found)
+
+
+def refuse_open_labels(con: duckdb.DuckDBPyConnection, target: Target, cutoffs: Sequence[int]) -> None:
+    """Raise BadInput if the archive ends before the horizon of the last cut-off: what is to come would count as no."""
+    missing = max(cutoffs) + target.horizon_us - (latest(con) + 1)
+    if missing > 0:
+        raise BadInput(
+            f"the archive ends {missing / DAY_US:.1f} days before the {target.horizon_us // DAY_US} days after the "
+            "last cut-off are over; take an earlier one or import more"
+        )
 
 
 def open_events(con: duckdb.DuckDBPyConnection, target: Target) -> None:

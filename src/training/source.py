@@ -6,11 +6,13 @@ the wanted columns as VARCHAR, absent values null. All later conversions read te
 format.
 """
 
+import os
+import shutil
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
@@ -26,6 +28,7 @@ _FORMATS = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
 }  # fmt: skip
 _FLOATS = ("DOUBLE", "FLOAT")
+_SPILL = ".import-spill-"  # not `.spill-`: that is the backfill's, which holds no lock of imports
 _POSITION = '"#position"'  # beside the file's own columns, which may have any name
 
 
@@ -51,26 +54,42 @@ class Records:
 
 
 @contextmanager
-def connect(
-    files: Sequence[Path], folders: Sequence[Path], memory_limit: str, threads: int
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB that can read nothing but these files and folders, cannot be told otherwise, and spills to a private
-    temporary folder.
+def connect(files: Sequence[Path], home: Path, memory_limit: str, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that can read nothing but these files and what is in `home`, cannot be told otherwise, and spills to a
+    private folder in `home`, which goes when it is closed.
+
+    The caller holds the lock of imports into `home`: spills that are found there are of imports that were killed, and
+    hold raw ids, so they are removed first.
     """
-    with TemporaryDirectory(prefix="opportune-import-") as spill, duckdb.connect(":memory:") as connection:
+    for left in home.glob(f"{_SPILL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with (
+        _private(home.resolve() / f"{_SPILL}{os.getpid()}-{uuid.uuid4().hex}") as spill,
+        duckdb.connect() as connection,
+    ):
         connection.execute(f"SET memory_limit = {quoted(memory_limit)}")
         connection.execute(f"SET threads = {int(threads)}")
-        connection.execute(f"SET temp_directory = {quoted(spill)}")
+        connection.execute(f"SET temp_directory = {quoted(str(spill))}")
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"SET allowed_paths = [{', '.join(quoted(str(path.resolve())) for path in files)}]")
-        connection.execute(f"SET allowed_directories = [{', '.join(quoted(str(path.resolve())) for path in folders)}]")
+        connection.execute(f"SET allowed_directories = [{quoted(str(home.resolve()))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:
             yield connection
         except duckdb.OutOfMemoryException:
             raise OpportuneError(f"the import needs more than {memory_limit} of memory; allow it more") from None
+
+
+@contextmanager
+def _private(folder: Path) -> Iterator[Path]:
+    """A new folder that nobody else may open, removed at the end with all that is in it."""
+    try:
+        folder.mkdir(mode=0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def quoted(text: str) -> str:
@@ -145,8 +164,24 @@ class _ParquetFile:
                 f"INSERT INTO {table} SELECT {index}, file_row_number + 1, {_POSITION}, {made}{texts} "
                 f"FROM ({self.source})"
             )
+        except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+            raise
         except duckdb.Error as error:
             raise BadInput(f"{self.path} cannot be read as Parquet: {type(error).__name__}") from None
+
+
+def check(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[Path],
+    mapping: FileMapping,
+    names: Sequence[str],
+    *,
+    unnest: str | None = None,
+    times: Sequence[str] = (),
+) -> None:
+    """Raise what `load` would raise before it reads the first record."""
+    for file in files:
+        _open(connection, file, mapping, names, unnest, times)
 
 
 def _open(

@@ -28,6 +28,7 @@ from training.rows import (
     activity_instants,
     ask,
     cutoff_instants,
+    latest,
     open_events,
     sample_negatives,
     sundays,
@@ -36,6 +37,8 @@ from training.targets import Target
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
+__all__ = ["Recipe", "Report", "freeze_vocabularies", "latest", "split", "train", "training_rows"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -122,14 +125,6 @@ def train(
     bundle_id = bundle.write_bundle(bundles, made, datetime.now(UTC))
     bundle.point(bundles, "current", bundle_id)
     return Report(bundle_id, len(early), len(late), float(train_part[1].mean()), booster.num_trees(), difference)
-
-
-def latest(con: duckdb.DuckDBPyConnection) -> int:
-    """The greatest event time (µs) of the archive; raises BadInput if it is empty."""
-    (found,) = con.execute("SELECT max(e) FROM events").fetchone() or (None,)
-    if found is None:
-        raise BadInput("the archive is empty; import events first")
-    return int(found)
 
 
 def training_rows(con: duckdb.DuckDBPyConnection, target: Target, *, until: int, zone: str, recipe: Recipe) -> Rows:

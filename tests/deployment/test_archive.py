@@ -1,5 +1,6 @@
 """The archive: what was admitted comes back, whole files or none, one bucketing."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -272,3 +273,62 @@ def test_a_table_of_another_schema_is_told_by_its_names() -> None:
     assert {field.name for field in EVENTS if field.type == pa.string()} == set(texts)
     assert {field.name for field in EVENTS if field.type == pa.int64()} == set(numbers)
     assert {field.name for field in EVENTS} - set(texts) - set(numbers) == {"utc_offset_s"}
+
+
+def test_an_import_is_flushed_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files and the names of the files in the staging directory are on disk before the batch gets its name."""
+    flushed: list[tuple[str, bool]] = []
+    target = tmp_path / "import" / "b1"
+    monkeypatch.setattr("deployment.archive._flush", lambda path: flushed.append((path.name, target.exists())))
+    archive = Archive(tmp_path, 4)
+    with archive.staged_import("b1") as staging:
+        pq.write_table(to_table([event(1, 1)]), staging / "p=000.parquet")
+    before = [name for name, renamed in flushed if not renamed]
+    assert before[-2:] == ["p=000.parquet", staging.name]
+    assert ("import", True) in flushed
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"partitions": null}', "\0"])
+def test_a_broken_marker_is_said_in_one_sentence(tmp_path: Path, content: str) -> None:
+    """A marker that does not say the number of partitions is wrong input, to readers and to writers, not a defect."""
+    (tmp_path / "archive.json").write_text(content)
+    archive = Archive(tmp_path, 4)
+    for attempt in (archive.files, archive.agree_on_partitions):
+        with pytest.raises(BadInput, match=r"archive\.json does not say how many partitions"):
+            attempt()
+
+
+def test_the_marker_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails while the marker is written, the next writer is not kept from writing it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dumps", lambda *_: pytest.fail("full"))
+        patch.setattr(json, "dump", lambda *_: pytest.fail("full"))
+        with pytest.raises(pytest.fail.Exception):
+            Archive(tmp_path, 4).agree_on_partitions()
+    assert everything(tmp_path) == []
+    Archive(tmp_path, 4).agree_on_partitions()
+    assert everything(tmp_path) == ["archive.json"]
+
+
+def test_the_first_marker_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two writers that begin at once the first decides: the second neither overwrites nor ignores its marker."""
+    link = os.link
+
+    def late(source: Path, target: Path) -> None:
+        target.write_text('{"format": 1, "partitions": 8}')
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(BadInput, match="has 8 partitions, the settings say 4"):
+        Archive(tmp_path, 4).agree_on_partitions()
+    assert everything(tmp_path) == ["archive.json"]
+
+
+def test_what_killed_imports_staged_is_discarded(tmp_path: Path) -> None:
+    """What an import staged that is no more goes; what is in the archive stays."""
+    archive = Archive(tmp_path, 4)
+    write_import(archive, "b1", 0, [event(1, 1)])
+    (tmp_path / ".staging-dead").mkdir()
+    (tmp_path / ".staging-dead" / "p=000.parquet").touch()
+    archive.discard_unfinished()
+    assert everything(tmp_path) == ["archive.json", "import/b1/p=000.parquet"]

@@ -1,10 +1,14 @@
 """The command: its help, its exit statuses, and that it stays light."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from importlib import import_module
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from behavior.errors import BadInput, OpportuneError, Unavailable
@@ -61,6 +65,29 @@ def test_errors_become_exit_statuses(
     monkeypatch.setattr(command, "build", lambda: app)
     assert run(["fail"]) == status
     assert capsys.readouterr().err == ("" if status == 130 else "opportune: x\n")
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "interrupt"])
+def test_an_interrupted_query_is_130(
+    how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C inside DuckDB, which makes another error of it, is an interruption like any other."""
+
+    def count() -> None:
+        with duckdb.connect() as connection:
+            stop = connection.interrupt if how == "interrupt" else lambda: os.kill(os.getpid(), signal.SIGINT)
+            timer = threading.Timer(0.3, stop)
+            timer.start()
+            try:
+                connection.execute("SELECT sum(hash(range)) FROM range(1_000_000_000_000)").fetchall()
+            finally:
+                timer.join()
+
+    app = build()
+    app.command(count)
+    monkeypatch.setattr(command, "build", lambda: app)
+    assert run(["count"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

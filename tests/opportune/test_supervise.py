@@ -184,7 +184,8 @@ def supervisor(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
         "import sys\nfrom opportune.supervise import Child\nfrom opportune.readiness import answers_metrics\n"
         "from opportune.verbs import up\nfrom opportune.command import run\n"
         f"WORKER = {WORKER!r}\n"
-        "up.children = lambda: [Child(n, (sys.executable, '-c', WORKER, n), answers_metrics) for n in ('a', 'b')]\n"
+        "both = [Child(n, (sys.executable, '-c', WORKER, n), answers_metrics) for n in ('a', 'b')]\n"
+        "up.children = lambda settings: both\n"
         "sys.exit(run(['up']))\n"
     )
     environment = load(home=tmp_path / "home").child_environment()

@@ -19,8 +19,9 @@ from deployment.archive import Archive
 from deployment.clock import Clock, advance
 from deployment.keys import Keys
 from deployment.user_state import columns
+from scoring.agreement import agree
 from scoring.archiver import Archiver
-from scoring.fold import Fold
+from scoring.fold import Fold, write_snapshot
 from scoring.log import Log, LogWriter, offer_event
 from scoring.rebuild import rebuild
 from scoring.states import States
@@ -220,6 +221,61 @@ def test_rebuild_refuses_a_redis_that_already_holds_a_deployment(deployment: Dep
     deployment.append(events_of(1, seed=11))
     with pytest.raises(BadInput, match="empty Redis"):
         rebuild(deployment.client, deployment.keys, Archive(tmp_path / "a", PARTITIONS), PLAN, until=START)
+
+
+def test_a_rebuild_that_was_cut_off_is_not_served_and_begins_anew(
+    deployment: Deployment, redis_url: str, prefix: str, tmp_path: Path
+) -> None:
+    """Half of the states are never taken for all: nobody agrees to them, and rebuilding again restores everything."""
+    deployment.append(events_of(80, seed=14))
+    archive = Archive(tmp_path / "archive", PARTITIONS)
+    archiver = Archiver(deployment.log, archive)
+    while archiver.step():
+        pass
+    archiver.flush()
+    fresh = Deployment(redis_url, f"{prefix}-fresh")
+    until = START + HOUR_US
+
+    def cut_off(done: int, all_: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(fresh.client, fresh.keys, archive, PLAN, until=until, progress=cut_off)
+    with pytest.raises(BadInput, match="cut off"):
+        agree(fresh.client, fresh.keys, PARTITIONS, PLAN)
+    assert rebuild(fresh.client, fresh.keys, archive, PLAN, until=until).events == 80
+    agree(fresh.client, fresh.keys, PARTITIONS, PLAN)
+    again = Deployment(redis_url, f"{prefix}-again")
+    rebuild(again.client, again.keys, archive, PLAN, until=until)
+    assert {key.replace(b"-fresh", b""): value for key, value in fresh.stored().items()} == {
+        key.replace(b"-again", b""): value for key, value in again.stored().items()
+    }
+
+
+def test_an_older_snapshot_never_replaces_a_newer_one(deployment: Deployment) -> None:
+    """A fold that was superseded while it published does not set the clock of category values back."""
+    write_snapshot(deployment.client, deployment.keys, snapshot.Snapshot(START + MINUTE_US, {}))
+    write_snapshot(deployment.client, deployment.keys, snapshot.Snapshot(START, {}))
+    assert deployment.snapshot_values("BREAD")[0] == START + MINUTE_US
+
+
+def test_a_fold_forgets_what_no_window_can_reach(deployment: Deployment) -> None:
+    """The memory of a running fold is bounded by its windows, not by how long it runs."""
+    fold = deployment.fold()
+    for hour in range(0, 48, 4):
+        advance(deployment.client, deployment.keys, START + hour * HOUR_US)
+        t = deployment.clock.now()
+        deployment.append(
+            [
+                Event(f"m{hour}-{n}", "purchase", "k1-a", t, category="TEA", value=1, purposes=PERSONALIZATION)
+                for n in range(3)
+            ]
+        )
+        deployment.drain(fold)
+    (partition,) = (each for each in fold.partitions if each.states.partials)
+    minutes = partition.states.partials[b"by_category|TEA"][0].state.values[0]
+    assert len(minutes) == 1
 
 
 def test_a_second_archiver_goes_on_where_the_files_end(deployment: Deployment, tmp_path: Path) -> None:

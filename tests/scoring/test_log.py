@@ -74,7 +74,14 @@ def test_a_message_id_is_taken_once(log: Partitions) -> None:
     assert len(log.log.read({0: 0}, 0, 10)) == 1
 
 
-@pytest.mark.parametrize("ahead_us", [-HORIZON_US, -1, 0, 30 * 24 * HOUR_US])
+def test_an_event_far_in_the_future_is_refused(log: Partitions) -> None:
+    """A clock that is wrong by more than the horizon is told so, and leaves nothing behind in Redis."""
+    (fate,) = log.append([event("a", NOW + HORIZON_US + 1)])
+    assert (fate.status, fate.reason) == ("rejected", "too_early")
+    assert not log.client.exists(log.keys.dedupe(0, "a"))
+
+
+@pytest.mark.parametrize("ahead_us", [-HORIZON_US, -1, 0, HORIZON_US])
 def test_a_repetition_is_recognised_for_as_long_as_it_would_not_be_too_late(log: Partitions, ahead_us: int) -> None:
     """The key of an event outlives the last instant at which the event could be admitted again, and no longer."""
     log.append([event("a", NOW + ahead_us)])

@@ -11,7 +11,7 @@ from rich.console import Console
 from behavior.errors import BadInput
 from training import catalogue
 from training.catalogue import CATALOGUE, FILE_NAME, CatalogueReport, import_items, render
-from training.mapping import load_mapping
+from training.mapping import SHIPPED, load_mapping
 from training.mapping_form import CatalogueMapping
 
 MAPPING = """
@@ -164,3 +164,20 @@ def test_the_report_is_printed(shelf: Shelf) -> None:
     text = console.export_text()
     for words in ("received", "accepted", "duplicate", "rejected: unreadable", "rejects.jsonl", "1 rows"):
         assert words in text
+
+
+def test_a_spill_that_was_left_is_removed_and_a_backfill_kept(shelf: Shelf) -> None:
+    """The next import of a catalogue removes what a killed one spilled, and nothing that a backfill is using."""
+    for name in (".import-spill-1-dead", ".spill-backfill"):
+        (shelf.tables / name).mkdir(parents=True)
+        (shelf.tables / name / "duckdb_temp_storage.tmp").touch()
+    shelf.run("b,,no,2024-07-01,2024-07-02,\n")
+    assert {path.name for path in shelf.tables.iterdir()} == {".import.lock", ".spill-backfill", FILE_NAME}
+
+
+def test_shipped_mappings_say_how_to_call_them() -> None:
+    """The command in each shipped mapping's head is one that the command takes: a catalogue's has --items-mapping."""
+    for file in SHIPPED.glob("*.toml"):
+        call = next(line for line in file.read_text(encoding="utf-8").splitlines() if "opportune import" in line)
+        option = "--items-mapping" if "--items " in call else "--mapping"
+        assert call.endswith(f" {option} {file.stem}"), file.name

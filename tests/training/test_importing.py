@@ -36,6 +36,7 @@ from training.lock import alone_in
 from training.mapping import SHIPPED, load_mapping
 from training.mapping_form import EventMapping
 from training.records import CsvFile, TextFile
+from training.source import connect
 
 PSEUDONYMS = Pseudonyms("k1", b"0123456789abcdef" * 2)
 HEADER = "user,item,category,event,at,amount,n\n"
@@ -434,14 +435,14 @@ def test_other_currencies_are_refused(shop: Shop) -> None:
 )  # fmt: skip
 def test_a_file_that_is_wrong_as_a_whole_is_one_line(shop: Shop, name: str, content: str, words: list[str]) -> None:
     """An empty file, a missing column or an unreadable file is BadInput in one line that names it, with nothing
-    written.
+    written but the lock.
     """
     with pytest.raises(BadInput) as caught:
         shop.run(written(shop, "csv"), shop.file(name, content))
     for word in (name, *words):
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not shop.archive.path.exists()
+    assert [path.name for path in shop.archive.path.iterdir()] == [".import.lock"]
     assert not shop.rejects.exists()
 
 
@@ -712,7 +713,59 @@ def test_a_killed_import_leaves_no_batch_and_no_lock(shop: Shop) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, shop.folder], env={**os.environ, "PYTHONPATH": path})
     assert killed.returncode == -signal.SIGKILL
     assert shop.archive.files() == []
+    assert [path for path in shop.archive.path.iterdir() if path.name.startswith((".staging", ".import-spill"))]
     assert shop.run(file).accepted == 200
+    assert {path.name for path in shop.archive.path.iterdir()} == {".import.lock", "archive.json", "import"}
+
+
+def test_the_spill_is_private_and_in_the_archive(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raw ids spill to a folder of the archive that only its owner may open, never to the system's temporary one."""
+    (tmp_path / "system").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "system"))
+    seen: list[tuple[int, list[Path]]] = []
+
+    def look(*_: object) -> None:
+        (spill,) = shop.archive.path.glob(".import-spill-*")
+        seen.append((spill.stat().st_mode & 0o777, list((tmp_path / "system").iterdir())))
+
+    shop.run(written(shop, "csv"), progress=look)
+    assert {mode for mode, _ in seen} == {0o700}
+    assert not any(elsewhere for _, elsewhere in seen)
+    assert not list(shop.archive.path.glob(".import-spill-*"))
+
+
+def test_what_does_not_fit_in_memory_spills_into_the_archive(tmp_path: Path) -> None:
+    """DuckDB really writes what is too much for its memory where the next import would find and remove it."""
+    with connect([], tmp_path, "64MB", 1) as connection:
+        connection.execute(
+            "CREATE TEMP TABLE big AS SELECT range AS n, md5(range::VARCHAR) AS id FROM range(2_000_000)"
+        )
+        assert [path.stat().st_size for path in tmp_path.glob(".import-spill-*/*")]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lone_surrogate_is_a_rejected_record(shop: Shop) -> None:
+    """Half a surrogate pair, which is no text, costs the record that has it and no other, wherever it stands."""
+    good = json.dumps({**ROWS[0], "n": 1}).encode()
+    bad = [
+        good.replace(b'"u-1"', user)
+        for user in (b'"\\ud800"', b'"u\\udc00-1"', b'"\\ud800\\ud800x"', b'{"id": "\\udfff"}', b'"u-1", "\\ud800": 1')
+    ]
+    whole = good.replace(b'"u-1"', b'"\\ud83d\\ude00"')
+    report = shop.run(shop.file("a.jsonl", b"\n".join([good, *bad, whole])))
+    assert (report.received, report.accepted, report.rejected) == (7, 2, {"unreadable": 5})
+    assert [each["line"] for each in shop.rejected()] == [2, 3, 4, 5, 6]
+    assert PSEUDONYMS.user("😀") in {each["user_id"] for each in shop.events()}
+
+
+def test_a_lone_surrogate_in_a_list_costs_its_line(shop: Shop) -> None:
+    """Within an unnested list it makes the whole line no JSON; the other lines are imported."""
+    lines = [
+        json.dumps({"session": f"s{n}", "events": [{"aid": n, "ts": 1659304800025, "type": "clicks"}]}) for n in (1, 2)
+    ]
+    broken = lines[0].replace('"clicks"', '"\\ud800"')
+    report = shop.run(shop.file("a.jsonl", "\n".join([broken, lines[1]])), mapping=UNNEST)
+    assert (report.received, report.accepted, report.rejected) == (2, 1, {"unreadable": 1})
 
 
 def test_complete_journey_lines_are_imported(shop: Shop) -> None:

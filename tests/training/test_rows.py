@@ -13,8 +13,10 @@ from training.rows import (
     activity_instants,
     ask,
     cutoff_instants,
+    latest,
     local_midnights,
     open_events,
+    refuse_open_labels,
     sample_negatives,
     sundays,
 )
@@ -90,3 +92,15 @@ def test_a_date_that_is_none_is_refused() -> None:
     """One sentence that says how a date is written."""
     with pytest.raises(BadInput, match="written like"):
         local_midnights("15.10.2017", "2017-10-22", ZONE)
+
+
+def test_labels_need_the_whole_horizon_of_the_last_cut_off(con: duckdb.DuckDBPyConnection) -> None:
+    """A horizon that ends just after the last event is known; one microsecond more is refused in one sentence."""
+    known = latest(con) + 1 - TARGET.horizon_us
+    refuse_open_labels(con, TARGET, [known - 7 * DAY_US, known])
+    with pytest.raises(
+        BadInput, match=r"^the archive ends 2\.0 days before the 7 days after the last cut-off are over"
+    ):
+        refuse_open_labels(con, TARGET, [known, known + 2 * DAY_US])
+    with pytest.raises(BadInput):
+        refuse_open_labels(con, TARGET, [known + 1])

@@ -1,6 +1,5 @@
 """`opportune demo`: the whole loop on a real year of a real shop."""
 
-import shutil
 import statistics
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from opportune import demonstration, household, output
 from opportune.processes import children
 from opportune.progress import progress
 from opportune.replay import instant, replay_clock, shown
-from opportune.supervise import Running, running
+from opportune.supervise import Running, only_one, running
 from opportune.warehouse import archive_of
 
 LATENCY_CALLS = 300
@@ -35,14 +34,16 @@ def demo(*, home: Path = Path("var/demo"), household_id: str = demonstration.HOU
         How many of its next baskets to replay.
     """
     settings, live = demonstration.replay_settings(home)
-    console = output.console()
-    settings.home.mkdir(parents=True, exist_ok=True)
+    with only_one(settings.home / "demo"):
+        _demo(settings, live, household_id, baskets, output.console())
+
+
+def _demo(settings: Settings, live: Settings, household_id: str, baskets: int, console: Console) -> None:
     with progress() as tell:
         prepared = demonstration.prepare(settings, tell, console)
-    shutil.rmtree(settings.home / "live", ignore_errors=True)
-    shutil.rmtree(settings.run / "redis", ignore_errors=True)
+    demonstration.clear(live)
     with progress() as tell:
-        up = running(live, children(), prepare=lambda reached: demonstration.start(settings, reached, tell))
+        up = running(live, children(live), prepare=lambda reached: demonstration.start(settings, reached, tell))
         with up as deployment:
             _follow(deployment, settings, household_id, baskets, console)
     from training.evaluation import Evaluation, render

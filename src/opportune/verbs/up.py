@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
+from behavior.errors import BadInput
 from deployment.settings import Settings, load
-from opportune.processes import children
-from opportune.progress import progress
-from opportune.replay import instant, replay_clock
+from opportune.processes import children, has_model
+from opportune.progress import Tell, progress
+from opportune.replay import DeploymentClock, instant, replay_clock
 from opportune.restore import restore
 from opportune.supervise import Running, running
 from opportune.warehouse import archive_of
@@ -33,18 +34,42 @@ def up(*, at: str | None = None, rebuild: bool = False) -> None:
     settings = load()
     first = None if at is None else instant(at, settings)
 
-    def prepare(reached: Settings) -> None:
-        with replay_clock(reached) as clock:
-            if first is not None:
-                clock.advance(first)
+    with _stop_signal() as stop:
+
+        def prepare(reached: Settings) -> None:
+            with replay_clock(reached) as clock:
+                if first is not None:
+                    clock.advance(first)
+                now = _now(clock)
             if rebuild:
                 with progress() as tell:
-                    restore(reached, archive_of(reached), clock.now(), tell)
+                    restore(reached, archive_of(reached), now, _until_stopped(stop, tell))
 
-    with _stop_signal() as stop, running(settings, children(), prepare=prepare, stop=stop) as deployment:
-        show(deployment, Console())
-        deployment.watch(stop)
+        up = running(settings, children(settings), prepare=prepare, stop=stop)
+        with up as deployment:
+            show(deployment, Console())
+            if not has_model(settings):
+                print("there is no model yet: events are taken, Score answers after `opportune train`", flush=True)
+            deployment.watch(stop)
     print("stopped")
+
+
+def _now(clock: DeploymentClock) -> int:
+    try:
+        return clock.now()
+    except BadInput:
+        raise BadInput("a replay needs its first instant; say `opportune up --at 2017-10-15T00:00`") from None
+
+
+def _until_stopped(stop: threading.Event, tell: Tell) -> Tell:
+    """The same telling, which ends the work as Ctrl-C would once `stop` is set."""
+
+    def told(step: str, done: int, all_: int) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        tell(step, done, all_)
+
+    return told
 
 
 def show(deployment: Running, console: Console) -> None:
