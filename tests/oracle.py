@@ -1,4 +1,4 @@
-"""The naive oracle: what every feature is worth, straight from the sentences of DESIGN section 4.
+"""The naive oracle: what every feature is worth, straight from the sentences of docs/design.md section 4.
 
 It keeps nothing: for every instant it looks at the whole log again. It is slow and meant to be read aloud;
 `behavior.state` and `behavior.vector`, the tables and the served values are all held against it.

@@ -1,7 +1,7 @@
 """What a user did: the event, its two times, and its bytes in the log.
 
 An event is admitted once and immutable from then on. It carries the time that the client stated; the log assigns the
-admission instant `k`, and its event time is `e = min(client_time, k)` (DESIGN 4.1). All times are int64 microseconds
+admission instant `k`, and its event time is `e = min(client_time, k)` (design 4.1). All times are int64 microseconds
 since 1970-01-01 UTC.
 """
 

@@ -2,7 +2,7 @@
 
 A window W is covered by whole hops plus the open one: an event with event time e counts at instant t iff
 
-    k < t   and   floor(e, hop) > floor(t, hop) - W                                        (DESIGN 4.2)
+    k < t   and   floor(e, hop) > floor(t, hop) - W                                        (design 4.2)
 
 so it enters at k + 1 µs and leaves at floor(e, hop) + W. Windows end at the reader's instant, so the counts of an idle
 user fall by themselves.

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from behavior.errors import BadInput
 from behavior.event import Admitted, Event, admit
+from deployment.durable import flush
 
 if TYPE_CHECKING:
     import duckdb
@@ -117,8 +118,8 @@ class Archive:
         try:
             yield staging
             for file in staging.iterdir():
-                _flush(file)
-            _flush(staging)  # else a power cut may keep the new name and lose the files' names within
+                flush(file)
+            flush(staging)  # else a power cut may keep the new name and lose the files' names within
             target = self.path / "import" / batch
             if target.parent.resolve() != (self.path / "import").resolve():
                 raise BadInput(f"{batch!r} is no name for an import")
@@ -127,8 +128,8 @@ class Archive:
                 raise BadInput(f"the archive already has an import named {batch}")
             if any(staging.iterdir()):
                 staging.rename(target)
-                _flush(target.parent)
-                _flush(self.path)  # where `import` may be new
+                flush(target.parent)
+                flush(self.path)  # where `import` may be new
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -140,9 +141,9 @@ class Archive:
         target = folder / f"{epoch:06d}-{events[0].k:020d}-{events[-1].k:020d}.parquet"
         staging = folder / f".{target.name}.{uuid.uuid4().hex}"
         pq.write_table(to_table(events), staging, compression="zstd")
-        _flush(staging)
+        flush(staging)
         staging.rename(target)
-        _flush(folder)
+        flush(folder)
         return target
 
     def agree_on_partitions(self) -> None:
@@ -153,10 +154,10 @@ class Archive:
             staging = self.path / f".{marker.name}.{uuid.uuid4().hex}"
             try:
                 staging.write_text(json.dumps({"format": 1, "partitions": self.partitions}), encoding="utf-8")
-                _flush(staging)
+                flush(staging)
                 with suppress(FileExistsError):
                     os.link(staging, marker)  # unlike a rename, it leaves another writer's marker alone
-                _flush(self.path)
+                flush(self.path)
             finally:
                 staging.unlink(missing_ok=True)
         self._refuse_other_bucketing()
@@ -205,11 +206,3 @@ def to_events(table: pa.Table) -> Iterator[Admitted]:
 def _span(file: Path) -> tuple[int, int]:
     _, first, last = file.stem.split("-")
     return int(first), int(last)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -66,7 +66,7 @@ def decode_user(plan: Plan, fields: Mapping[bytes, bytes], categories: Collectio
 def columns(view: View, states: Sequence[State | None], t: int) -> dict[str, Column]:
     """Final values of the view at instant t, `{view:feature: column of len(states) rows}`; None is missing.
 
-    t must lie after every admission that the states hold (DESIGN 4.8).
+    t must lie after every admission that the states hold (design 4.8).
     """
     rows = [None if state is None else raw_at(view, state, t) for state in states]
     raw = {

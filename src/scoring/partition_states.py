@@ -6,7 +6,7 @@ Fields name states within their hash in Redis, the same everywhere:
     user_category views  <view>|<category>     in the user's hash
     snapshot views       <view>|<entity>       in the partition's hash of partials
 
-A partial is a list of segments. Only the whole deployment knows whether a category had gone missing (DESIGN 4.6), so a
+A partial is a list of segments. Only the whole deployment knows whether a category had gone missing (design 4.6), so a
 partition that saw nothing of it for the retention starts a new segment, and `merged` drops what lies before a gap that
 all partitions share.
 """

@@ -6,7 +6,6 @@
 What a value means at an instant is in `change_points`; this module only runs the statements on DuckDB.
 """
 
-import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from rich.table import Column, Table
 from behavior.errors import OpportuneError
 from behavior.plan import Plan, View
 from deployment.archive import Archive
+from deployment.durable import flush
 from training.change_points import change_points
 
 # Entities are looked up one by one or all in order, never by a scan for one value: groups may be large.
@@ -93,10 +93,10 @@ def _write(connection: duckdb.DuckDBPyConnection, view: View, target: Path, unti
     staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         connection.execute(_copy(view, staging, until))
-        _flush(staging)
+        flush(staging)
         rows = _one(connection, f"SELECT count(*) FROM read_parquet({_quoted(staging)})")
         staging.replace(target)
-        _flush(target.parent)
+        flush(target.parent)
     except duckdb.OutOfMemoryException as error:
         raise OpportuneError(
             f"view {view.name}: DuckDB ran out of memory ({str(error).splitlines()[0]}); raise memory_limit"
@@ -124,11 +124,3 @@ def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 
 def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -35,6 +35,7 @@ from behavior.manifest import (
     is_bundle_id,
     make_id,
 )
+from deployment.durable import flush
 from training.onnx_check import open_session, run
 
 POINTERS = ("current", "previous", "canary", "shadow")
@@ -91,9 +92,9 @@ def write_bundle(bundles_dir: Path, trained: Trained, created: datetime) -> str:
     try:
         for name, data in (files | {MANIFEST_FILE: encode(manifest)}).items():
             _write(staging / name, data)
-        _flush(staging)
+        flush(staging)
         staging.rename(target)
-        _flush(bundles_dir)
+        flush(bundles_dir)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return manifest.bundle_id
@@ -113,7 +114,7 @@ def point(bundles_dir: Path, pointer: str, bundle_id: str) -> None:
     try:
         _write(staging, f"{bundle_id}\n".encode())
         staging.replace(bundles_dir / pointer)
-        _flush(bundles_dir)
+        flush(bundles_dir)
     finally:
         staging.unlink(missing_ok=True)
 
@@ -182,11 +183,3 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

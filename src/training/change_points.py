@@ -1,7 +1,7 @@
 """The SQL of change-point tables: one readable statement per behavior view, made from the plan's own slots.
 
 A change point is an instant at which a value of an entity changes. An event enters at k + 1 µs and leaves a window W at
-floor(e, hop) + W (DESIGN 4.2), so the value at any instant t is that of the last row with ts <= t:
+floor(e, hop) + W (design 4.2), so the value at any instant t is that of the last row with ts <= t:
 
     1 taken      what the view takes, one row per entity and (e, k)
     2 lived      the same, numbered by generation: state starts afresh where the entity had gone missing
@@ -9,7 +9,7 @@ floor(e, hop) + W (DESIGN 4.2), so the value at any instant t is that of the las
     4 moments    one row per entity and instant
     5            running sums and maxima
 
-The statements stay within what sqlglot transpiles to Spark SQL (DESIGN 10).
+The statements stay within what sqlglot transpiles to Spark SQL (design 10).
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The event, its two times and its bytes (DESIGN 1, 4.1, 4.7)."""
+"""The event, its two times and its bytes (design 1, 4.1, 4.7)."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""Windows and hops (DESIGN 4.2)."""
+"""Windows and hops (design 4.2)."""
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ def test_what_is_no_span_is_refused(text: str) -> None:
     ],
 )  # fmt: skip
 def test_the_hop_is_the_largest_of_which_the_window_holds_24(over: str, hop: int) -> None:
-    """At and beside each change of hop, the hop is the one that DESIGN 4.2 names."""
+    """At and beside each change of hop, the hop is the one that design 4.2 names."""
     assert hop_of(parse_span(over)) == hop
 
 

@@ -29,7 +29,7 @@ def test_fold_and_archive_survive_kill_9(kills: int, redis_url: str, prefix: str
     killed, quiet = Deployment(redis_url, prefix), Deployment(redis_url, f"{prefix}-quiet")
     through = quiet.fold()
     for number in range(kills):
-        events, later = events_of(EVENTS, seed=number), START + number * MINUTE_US * draw.choice((0, 1, 61))
+        events, later = events_of(EVENTS, seed=number), START + number * MINUTE_US * draw.choice((0, 1, 7))
         with _commands(killed, tmp_path, ("fold", "archive")) as running:
             for part in range(0, EVENTS, 20):
                 killed.append(events[part : part + 20])

@@ -279,7 +279,7 @@ def test_an_import_is_flushed_before_it_is_renamed(tmp_path: Path, monkeypatch: 
     """The files and the names of the files in the staging directory are on disk before the batch gets its name."""
     flushed: list[tuple[str, bool]] = []
     target = tmp_path / "import" / "b1"
-    monkeypatch.setattr("deployment.archive._flush", lambda path: flushed.append((path.name, target.exists())))
+    monkeypatch.setattr("deployment.archive.flush", lambda path: flushed.append((path.name, target.exists())))
     archive = Archive(tmp_path, 4)
     with archive.staged_import("b1") as staging:
         pq.write_table(to_table([event(1, 1)]), staging / "p=000.parquet")

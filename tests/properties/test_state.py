@@ -1,4 +1,4 @@
-"""State against the naive oracle: whatever the log, the stored integers answer as the whole log would (DESIGN 4)."""
+"""State against the naive oracle: whatever the log, the stored integers answer as the whole log would (design 4)."""
 
 import itertools
 from collections.abc import Iterable, Sequence

@@ -29,7 +29,7 @@ def lint(config: Path, source: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_import_contracts_are_kept() -> None:
-    """Layers, independence and the places of feast, lightgbm, river and grpc are as DESIGN section 3 has them."""
+    """Layers, independence and the places of feast, lightgbm, river and grpc are as design 3 has them."""
     done = lint(ROOT / "pyproject.toml", SOURCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Contracts: {len(CONTRACTS['contracts'])} kept, 0 broken" in done.stdout
