@@ -46,8 +46,11 @@ VERBS = (
 )
 
 
-def build() -> App:
-    """The command with all its verbs; nothing of what they do is imported yet."""
+def build(chosen: str | None = None) -> App:
+    """The command with all its verbs; nothing of what they do is imported yet.
+
+    The list of verbs shows a line for each; the chosen one's own help is its docstring.
+    """
     app = App(
         name="opportune",
         help="Answers, in milliseconds, what to show this person at this moment.",
@@ -59,14 +62,15 @@ def build() -> App:
         result_action="return_int_as_exit_code_else_zero",
     )
     for number, verb in enumerate(VERBS):
-        app.command(verb.path, name=verb.name, help=verb.help, sort_key=number)
+        line = {} if verb.name == chosen else {"help": verb.help}
+        app.command(verb.path, name=verb.name, sort_key=number, **line)
     return app
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb and return its exit status; errors become one line on stderr."""
     try:
-        return int(build()(list(arguments)))
+        return int(build(arguments[0] if arguments else None)(list(arguments)))
     except UnknownCommandError as error:
         return _said(_unknown(error), 2)
     except CycloptsError as error:

@@ -157,7 +157,10 @@ def _import(settings: Settings, data: Path, tell: Tell) -> None:
         base_currency=settings.currency, memory_limit=settings.memory_limit, threads=settings.thread_count,
     )  # fmt: skip
     mapping = load_mapping("complete_journey_items", CatalogueMapping)
-    import_items(data / "products.parquet", mapping, tables=settings.tables, progress=tell)
+    import_items(
+        data / "products.parquet", mapping, tables=settings.tables, progress=tell, memory_limit=settings.memory_limit,
+        threads=settings.thread_count,
+    )  # fmt: skip
 
 
 def _apply(settings: Settings, tell: Tell) -> None:

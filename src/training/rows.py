@@ -88,6 +88,8 @@ def local_midnights(first: str, last: str, zone_name: str, days: int = 7) -> lis
         day, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
     except ValueError as error:
         raise BadInput(f"a date is written like 2017-10-15: {error}") from None
+    if day > end:
+        raise BadInput(f"the last day, {last}, lies before the first, {first}; swap them")
     instants = []
     while day <= end:
         instants.append(int((day.replace(tzinfo=where).astimezone(UTC) - _EPOCH).total_seconds()) * SECOND_US)
@@ -101,6 +103,8 @@ def sundays(first: int, last: int, zone_name: str) -> list[int]:
     day = (_EPOCH + timedelta(microseconds=first)).astimezone(where)
     day += timedelta(days=6 - day.weekday())
     end = (_EPOCH + timedelta(microseconds=last)).astimezone(where)
+    if day.date() > end.date():
+        return []
     found = local_midnights(day.date().isoformat(), end.date().isoformat(), zone_name)
     return [t for t in found if first <= t <= last]
 

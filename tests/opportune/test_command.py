@@ -62,7 +62,7 @@ def test_errors_become_exit_statuses(
 
     app = build()
     app.command(fail)
-    monkeypatch.setattr(command, "build", lambda: app)
+    monkeypatch.setattr(command, "build", lambda chosen: app)
     assert run(["fail"]) == status
     assert capsys.readouterr().err == ("" if status == 130 else "opportune: x\n")
 
@@ -85,7 +85,7 @@ def test_an_interrupted_query_is_130(
 
     app = build()
     app.command(count)
-    monkeypatch.setattr(command, "build", lambda: app)
+    monkeypatch.setattr(command, "build", lambda chosen: app)
     assert run(["count"]) == 130
     assert capsys.readouterr() == ("", "")
 
@@ -98,7 +98,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     app = build()
     app.command(fail)
-    monkeypatch.setattr(command, "build", lambda: app)
+    monkeypatch.setattr(command, "build", lambda chosen: app)
     with pytest.raises(ZeroDivisionError):
         run(["fail"])
 

@@ -86,12 +86,15 @@ def test_sundays_are_local_midnights_across_a_change_of_clocks() -> None:
     assert found == local_midnights("2017-10-29", "2017-11-12", ZONE)
     assert np.diff(found).tolist() == [7 * DAY_US, 7 * DAY_US + HOUR_US]
     assert sundays(SUNDAY + 1, SUNDAY + DAY_US, ZONE) == []
+    assert sundays(SUNDAY - 3 * DAY_US - HOUR_US, SUNDAY, ZONE) == [SUNDAY]
 
 
 def test_a_date_that_is_none_is_refused() -> None:
     """One sentence that says how a date is written."""
     with pytest.raises(BadInput, match="written like"):
         local_midnights("15.10.2017", "2017-10-22", ZONE)
+    with pytest.raises(BadInput, match="swap"):
+        local_midnights("2017-10-22", "2017-10-15", ZONE)
 
 
 def test_labels_need_the_whole_horizon_of_the_last_cut_off(con: duckdb.DuckDBPyConnection) -> None:
