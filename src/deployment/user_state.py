@@ -29,13 +29,13 @@ class UserState:
     pairs: dict[str, dict[str, State]]
 
 
-def user_field(view: View, category: str | None = None) -> bytes:
-    """The field of the user's hash that holds the view's state; pair views need the category.
+def state_field(view: View, category: str | None = None) -> bytes:
+    """The field of a hash that holds the view's state; all but user views need the category, or what else is the key.
 
     >>> from behavior.kinds import count
     >>> from behavior.plan import FeatureDefinition, ViewDefinition
     >>> features = (FeatureDefinition("n", count("purchase")),)
-    >>> user_field(View(ViewDefinition("pairs", "user_category", ("purchase",), features)), "TEA")
+    >>> state_field(View(ViewDefinition("pairs", "user_category", ("purchase",), features)), "TEA")
     b'pairs|TEA'
     """
     return view.name.encode() if category is None else view.name.encode() + _SEPARATOR + category.encode()

@@ -20,7 +20,7 @@ from behavior.plan import Plan, View
 from behavior.state import State, decode
 from deployment.keys import Keys
 from deployment.snapshot import decode as decode_snapshot
-from deployment.user_state import columns, user_field
+from deployment.user_state import columns, state_field
 from feast_plugin.plain_rows import EPOCH, FeastRow, plain_key, row_of
 
 
@@ -95,7 +95,7 @@ class UserReading:
         for entity in self.entities:
             values = _key_values(entity)
             partition = partition_of(values["user_id"], self.partitions)
-            pipeline.hget(self.keys.user(partition, values["user_id"]), user_field(self.view, values.get("category")))
+            pipeline.hget(self.keys.user(partition, values["user_id"]), state_field(self.view, values.get("category")))
             pipeline.hget(self.keys.meta(partition), "offset")
 
     def rows(self, answers: list[Any], now: int) -> list[FeastRow]:

@@ -21,6 +21,7 @@ from behavior import state
 from behavior.event import Admitted, Event
 from behavior.plan import ALL_ID, Plan, View
 from behavior.state import State
+from deployment.user_state import state_field
 
 
 @dataclass(slots=True)
@@ -84,8 +85,8 @@ class PartitionStates:
 def field_of(view: View, event: Event) -> bytes:
     """The field of the state that an event of the view changes."""
     if view.entity == "user":
-        return view.name.encode()
-    return f"{view.name}|{ALL_ID if view.entity == 'all' else event.category}".encode()
+        return state_field(view)
+    return state_field(view, ALL_ID if view.entity == "all" else event.category)
 
 
 def fields_touched(plan: Plan, events: Iterable[Admitted]) -> dict[str, set[bytes]]:

@@ -7,7 +7,7 @@ from behavior.event import DAY_US, PERSONALIZATION, Admitted, Event
 from behavior.kinds import age, count
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
 from behavior.state import encode, fold
-from deployment.user_state import columns, decode_user, user_field
+from deployment.user_state import columns, decode_user, state_field
 
 T = 20_000 * DAY_US
 FEATURES = tuple(FeatureDefinition(each.name, each) for each in (count("purchase", over="24h"), age("purchase")))
@@ -24,8 +24,8 @@ EVENT = Admitted(Event("m1", "purchase", "k1-ada", T, category="TEA", purposes=P
 
 def stored(*categories: str) -> dict[bytes, bytes]:
     """A user's hash after one purchase in each category."""
-    fields = {user_field(PEOPLE): encode(PEOPLE, fold(PEOPLE, None, EVENT))}
-    return fields | {user_field(PAIRS, each): encode(PAIRS, fold(PAIRS, None, EVENT)) for each in categories}
+    fields = {state_field(PEOPLE): encode(PEOPLE, fold(PEOPLE, None, EVENT))}
+    return fields | {state_field(PAIRS, each): encode(PAIRS, fold(PAIRS, None, EVENT)) for each in categories}
 
 
 def test_every_field_becomes_a_state() -> None:

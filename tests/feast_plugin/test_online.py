@@ -21,7 +21,7 @@ from deployment.keys import Keys
 from deployment.settings import Settings
 from deployment.snapshot import Snapshot, SnapshotView
 from deployment.snapshot import encode as encode_snapshot
-from deployment.user_state import user_field
+from deployment.user_state import state_field
 from tests.feast_plugin.repository import bought, deployment, entity_rows, write_archive, write_repo
 from training.apply import apply
 from training.backfill import backfill
@@ -96,10 +96,10 @@ def write_state(client: redis.Redis, keys: Keys, plan: Plan, log: list[Admitted]
         partition = partition_of(user, 4)
         mine = [each for each in log if each.event.user_id == user]
         people, pairs = plan.view("people"), plan.view("pairs")
-        fields = {user_field(people): encode(people, folded(plan, "people", mine))}
+        fields = {state_field(people): encode(people, folded(plan, "people", mine))}
         for category in {str(each.event.category) for each in mine}:
             state = folded(plan, "pairs", [each for each in mine if each.event.category == category])
-            fields[user_field(pairs, category)] = encode(pairs, state)
+            fields[state_field(pairs, category)] = encode(pairs, state)
         client.hset(keys.user(partition, user), mapping=fields)  # type: ignore[arg-type]
         client.hset(keys.meta(partition), "offset", max(each.k for each in mine))
     client.set(keys.snapshot(), encode_snapshot(Snapshot(NOW, {"popularity": popularity(plan, log)})))
