@@ -8,14 +8,12 @@ from collections.abc import Callable
 from behavior.event import Admitted, admit, decode
 from behavior.served import EVENT_ENTRY
 from deployment.archive import Archive
-from scoring.log import Log
+from scoring.log import Log, share_of_each
 
 _log = logging.getLogger("opportune.archive")
 # A file per partition is written when this many events wait or the oldest has waited this long (real seconds).
 FLUSH_EVENTS = 5_000
 FLUSH_AFTER_S = 5.0
-# Entries per read, over all partitions: one served entry can have 20 kB.
-BATCH = 4_096
 WAIT_MS = 200
 
 
@@ -40,7 +38,7 @@ class Archiver:
 
     def step(self, wait_ms: int = 0) -> int:
         """Take in what the log holds beyond what is archived or waiting; the number of entries."""
-        entries = self._log.read(self._offsets, wait_ms, max(16, BATCH // self._archive.partitions))
+        entries = self._log.read(self._offsets, wait_ms, share_of_each(self._archive.partitions))
         for entry in entries:
             self._offsets[entry.partition] = entry.k
             if entry.type == EVENT_ENTRY:

@@ -23,14 +23,11 @@ from behavior.served import EVENT_ENTRY
 from deployment import snapshot
 from deployment.clock import Clock
 from deployment.keys import Keys
-from scoring.log import Entry, Log
+from scoring.log import Entry, Log, share_of_each
 from scoring.partition_states import PartitionStates, encode_partials, encode_user, fields_touched
 from scoring.publishing import Publisher
 
 _log = logging.getLogger("opportune.fold")
-# Entries per read, over all partitions: large enough to amortise commits, small enough to bound memory, since one
-# served entry can have 20 kB.
-BATCH = 4_096
 WAIT_MS = 50
 _PUBLISH = """
 if tonumber(redis.call('GET', KEYS[2]) or '-1') >= tonumber(ARGV[2]) then return 0 end
@@ -61,7 +58,7 @@ class Fold:
         self._commit_script = client.register_script(_lua("commit.lua"))
         self._close_script = client.register_script(_lua("close.lua"))
         self._publisher = Publisher(plan)
-        self._batch = max(16, BATCH // partitions)
+        self._batch = share_of_each(partitions)
         # What was really published bounds what any predecessor can have folded, so a restart never mixes intervals.
         self._published_s = int(client.get(keys.snapshot_version()) or -plan.interval_us)
         self.partitions = [self._take_over(number) for number in range(partitions)]

@@ -28,12 +28,10 @@ from deployment.settings import Settings
 from scoring.agreement import agree
 from scoring.joiner import Example, PartitionJoin
 from scoring.learn_state import LearnState, Model
-from scoring.log import Entry, Log
+from scoring.log import Entry, Log, share_of_each
 from scoring.process import connect, expose_metrics, log_to_stderr, persevere, stop_signals
 
 _log = logging.getLogger("opportune.learn")
-# Entries per partition and read; a commit takes a few milliseconds then.
-BATCH = 500
 WAIT_MS = 200
 # AdaGrad's first step is this long whatever the gradient; a hundred outcomes move a weight by about one logit at most.
 LEARNING_RATE = 0.05
@@ -141,7 +139,8 @@ class Learner:
         """
         # Read before the log: what is not in the log afterwards is admitted later than this.
         now = self._clock.now()
-        entries = self._log.read({number: join.place.offset for number, join in enumerate(self._joins)}, wait_ms, BATCH)
+        offsets = {number: join.place.offset for number, join in enumerate(self._joins)}
+        entries = self._log.read(offsets, wait_ms, share_of_each(len(offsets)))
         touched = dict.fromkeys(entry.partition for entry in entries)
         examples = [example for entry in entries for example in self._take(entry)]
         for number, join in enumerate(self._joins):

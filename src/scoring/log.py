@@ -26,6 +26,11 @@ REJECTED = "rejected"
 DROPPED = "dropped"
 SERVED = "served"
 
+# Entries that a reader takes at once, over all partitions: enough to amortise a commit, few enough to bound memory,
+# since one served entry can have 20 kB.
+READ_AT_ONCE = 4_096
+_LEAST_OF_EACH = 16
+
 APPEND = files("scoring").joinpath("append.lua").read_text(encoding="utf-8")
 
 
@@ -60,6 +65,15 @@ class Entry(NamedTuple):
     k: int
     type: bytes
     payload: bytes
+
+
+def share_of_each(partitions: int) -> int:
+    """How many entries a reader of so many partitions takes of each at once.
+
+    >>> share_of_each(64)
+    64
+    """
+    return max(_LEAST_OF_EACH, READ_AT_ONCE // partitions)
 
 
 def offer_event(event: Event) -> Offer:

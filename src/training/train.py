@@ -28,7 +28,6 @@ from training.rows import (
     activity_instants,
     ask,
     cutoff_instants,
-    latest,
     open_events,
     sample_negatives,
     sundays,
@@ -37,8 +36,6 @@ from training.targets import Target
 
 if TYPE_CHECKING:
     from feast import FeatureStore
-
-__all__ = ["Recipe", "Report", "freeze_vocabularies", "latest", "split", "train", "training_rows"]
 
 Progress = Callable[[str, int, int], None]
 

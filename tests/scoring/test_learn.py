@@ -150,7 +150,7 @@ def test_restarts_at_random_points_change_nothing(
     tmp_path: Path, redis_url: str, prefix: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A learner that is thrown away after any step, committed or not, ends with the bits of an uninterrupted one."""
-    monkeypatch.setattr(learn, "BATCH", 1)
+    monkeypatch.setattr(learn, "share_of_each", lambda partitions: 1)
     whole, broken = (Online(settings_in(tmp_path, redis_url, f"{prefix}-{name}")) for name in ("whole", "broken"))
     for each in (whole, broken):
         lived_through(each, seed)
@@ -181,7 +181,7 @@ def test_killed_for_real_it_ends_with_the_same_bits(tmp_path: Path, redis_url: s
         lived_through(each, seed=11, rounds=120)
     code = (
         "import threading, time; from deployment.settings import load; from scoring import learn\n"
-        "learn.BATCH = 1; its = learn.learner_of(load()); print('up', flush=True)\n"
+        "learn.share_of_each = lambda partitions: 1; its = learn.learner_of(load()); print('up', flush=True)\n"
         "its.run(threading.Event(), lambda *_: time.sleep(0.003))"
     )
     environment = killed.settings.child_environment() | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
@@ -196,7 +196,7 @@ def test_killed_for_real_it_ends_with_the_same_bits(tmp_path: Path, redis_url: s
             assert process.wait(20) == -signal.SIGKILL
         versions.append(learner.decode(killed.client.get(killed.keys.learner("weights"))).version)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(learn, "BATCH", 1)
+        patched.setattr(learn, "share_of_each", lambda partitions: 1)
         finish(learner_of(whole.settings))
         finish(learner_of(killed.settings))
     version = learner.decode(whole.client.get(whole.keys.learner("weights"))).version

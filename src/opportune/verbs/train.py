@@ -30,9 +30,9 @@ def train(
     as_json
         Print one JSON object instead of a sentence.
     """
+    from training.rows import latest
     from training.store import open_store
     from training.targets import target_named
-    from training.train import latest
     from training.train import train as fit
 
     settings = load()
