@@ -1,15 +1,16 @@
 """Values with their absences: what every table of features is made of."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True, eq=False):
     """n values and whether each is there; a value that is not there is arbitrary and never read.
 
-    values   int64[n], float32[n], or object[n] of str
+    values   int64[n], float32[n], or object[n] of str (string) or of lists of str (texts)
     valid    bool[n]
     """
 
@@ -17,11 +18,13 @@ class Column:
     valid: np.ndarray
 
     @classmethod
-    def of(cls, raw: list[int | str | None], dtype: str) -> "Column":
-        """A column of Python values; `dtype` is int64, float32 or string."""
+    def of(cls, raw: Sequence[Any], dtype: str) -> "Column":
+        """A column of Python values; `dtype` is int64, float32, string or texts."""
         valid = np.array([value is not None for value in raw], dtype=bool)
-        if dtype == "string":
-            return cls(np.array(raw, dtype=object), valid)
+        if dtype in ("string", "texts"):
+            values = np.empty(len(raw), dtype=object)
+            values[:] = raw
+            return cls(values, valid)
         return cls(np.array([0 if value is None else value for value in raw], dtype=dtype), valid)
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ since 1970-01-01 UTC.
 
 import msgspec
 
+MILLISECOND_US = 1_000
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
 HOUR_US = 60 * MINUTE_US
@@ -29,7 +30,7 @@ FIELDS: dict[str, type] = {
 }  # fmt: skip
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True, rename=None):
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, rename=None, gc=False):
     """One thing that one user did; `None` means that the event does not say.
 
     `user_id` and `anonymous_id` are pseudonyms (section 9 of the design): a raw id never gets this far. `value` is the
@@ -58,7 +59,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, rename=None):
     purposes: int = 0
 
 
-class Admitted(msgspec.Struct, frozen=True):
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """An event with its two times: made by `admit`, immutable from then on."""
 
     event: Event

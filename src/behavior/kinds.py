@@ -1,165 +1,197 @@
 """The kinds of features: each one object in one list.
 
-A kind says what it stores (a slot), how its raw value is read from the slot at an instant, and how the raw value
-becomes the final one. The constructors below (`count`, `total`, ...) are what `feature_repo/views.py` is written with.
+A kind says what it stores (its slots), on which entities it is allowed, and how the raw values that the slots answer
+become the final one. How a slot changes, merges, is packed and read is the slot's own; what it computes offline is made
+from the same slots (`training.change_points`). The words that make definitions are in `words`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 import numpy as np
 
+from behavior.aggregation import DEFAULT_CAP, Aggregation, term_of
 from behavior.column import Column
-from behavior.errors import BadDefinition
 from behavior.event import FIELDS, SECOND_US
-from behavior.slots import ANY_KIND, LatestTime, LatestValue, Slot, Sum, buckets_for
-from behavior.window import parse_span
+from behavior.extremes import ExtremeTime, ExtremeValue
+from behavior.matching import Match, Term
+from behavior.members import Distinct, Recent
+from behavior.predicate import parse_where
+from behavior.slot import Slot
+from behavior.sums import Sum, buckets_for
+from behavior.window import hop_of
 
-
-class Aggregation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a feature computes from events: a kind over an event kind, perhaps a field of it, perhaps a window."""
-
-    kind: str
-    event: str
-    field: str | None = None
-    over: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The feature's name: the event, the field, the kind and the window, as far as there are."""
-        event = "any" if self.event == ANY_KIND else self.event
-        suffix = "age_s" if self.kind == "age" else self.kind
-        return "_".join(part for part in (event, self.field, suffix, self.over) if part)
-
-    @property
-    def over_us(self) -> int | None:
-        """The window in microseconds, or None for all time."""
-        return None if self.over is None else parse_span(self.over)
+ENTITIES = ("user", "user_category", "item", "category", "all")
+# Entities whose state is merged over all users, because many users share them.
+SNAPSHOT_ENTITIES = ("item", "category", "all")
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One way of turning events into a feature.
 
-    slot        what is stored
-    read        slot value, window in µs or None, slot, instant -> raw value (int, str or None)
-    finalise    raw column, instants int64[n] -> final column
-    dtype       of the final value: int64, float32 or string
-    field       which types of fields it needs: () for none
-    windowed    whether it may be given a window
+    slots      what is stored, given the kinds of events that the view selects
+    raws       of each slot's raw value the suffix of its column, and its dtype
+    finalise   the raw columns, instants int64[n] and the definition -> the final column
+    dtype      of the final value: int64, float32, string or texts
+    field      which types of fields it needs (None: a property): () for none
+    windowed   whether it may be given a window; it must have one if `needs_window`
     """
 
     name: str
     summary: str
-    slot: Callable[[Aggregation], Slot]
-    read: Callable[[Slot, Any, int | None, int], int | str | None]
-    finalise: Callable[[Column, np.ndarray], Column]
+    example: str
+    slots: Callable[[Aggregation, Sequence[str]], tuple[Slot, ...]]
+    finalise: Callable[[Sequence[Column], np.ndarray, Aggregation], Column]
     dtype: Callable[[Aggregation], str]
-    field: tuple[type, ...] = ()
+    raws: Callable[[Aggregation], tuple[tuple[str, str], ...]] = lambda spec: (("", "int64"),)
+    field: tuple[type | None, ...] = ()
     windowed: bool = False
+    needs_window: bool = False
+    entities: tuple[str, ...] = ENTITIES
 
 
-def _summed(spec: Aggregation) -> Slot:
-    return Sum(spec.event, spec.field) if spec.over_us is None else buckets_for(spec.event, spec.field, spec.over_us)
+def _match(spec: Aggregation) -> Match:
+    return Match(spec.event, parse_where(spec.where) if spec.where else ())
 
 
-def _read_sum(slot: Slot, value: Any, over_us: int | None, t: int) -> int:
-    return int(value) if over_us is None else slot.over(value, over_us, t)  # type: ignore[union-attr]
+def _added(spec: Aggregation, *terms: Term) -> Slot:
+    return Sum(terms) if spec.over_us is None else buckets_for(terms, spec.over_us)
 
 
-def _same(raw: Column, t: np.ndarray) -> Column:
-    return raw
+def _count(spec: Aggregation, selects: Sequence[str]) -> tuple[Slot, ...]:
+    return (_added(spec, Term(_match(spec))),)
 
 
-def _to_flag(raw: Column, t: np.ndarray) -> Column:
-    return Column((raw.values != 0).astype(np.int64), raw.valid)
+def _total(spec: Aggregation, selects: Sequence[str]) -> tuple[Slot, ...]:
+    return (_added(spec, Term(_match(spec), spec.field, None)),)
 
 
-def _to_age(raw: Column, t: np.ndarray) -> Column:
+def _mean(spec: Aggregation, selects: Sequence[str]) -> tuple[Slot, ...]:
+    return (*_total(spec, selects), _added(spec, Term(_match(spec), spec.field)))
+
+
+def _rate(spec: Aggregation, selects: Sequence[str]) -> tuple[Slot, ...]:
+    return (*_count(spec, selects), _added(spec, Term(Match(str(spec.per)))))
+
+
+def _affinity(spec: Aggregation, selects: Sequence[str]) -> tuple[Slot, ...]:
+    terms = [term_of(term) for term, _ in spec.weights]
+    return tuple(_added(spec, Term(Match(event, parse_where(where) if where else ()))) for event, where in terms)
+
+
+def _extreme(spec: Aggregation, selects: Sequence[str]) -> tuple[Slot, ...]:
+    field = str(spec.field)
+    return (ExtremeValue(_match(spec), field, FIELDS[field] is str, spec.kind == "first"),)
+
+
+def _distinct(spec: Aggregation, selects: Sequence[str]) -> tuple[Slot, ...]:
+    over = spec.over_us
+    cap = spec.cap or DEFAULT_CAP
+    return (Distinct(_match(spec), str(spec.field), hop_of(over) if over else 0, over or 0, cap),)
+
+
+def _text_or_number(spec: Aggregation) -> str:
+    return "string" if FIELDS[str(spec.field)] is str else "int64"
+
+
+def _same(raws: Sequence[Column], t: np.ndarray, spec: Aggregation) -> Column:
+    return raws[0]
+
+
+def _to_flag(raws: Sequence[Column], t: np.ndarray, spec: Aggregation) -> Column:
+    return Column((raws[0].values != 0).astype(np.int64), raws[0].valid)
+
+
+def _to_age(raws: Sequence[Column], t: np.ndarray, spec: Aggregation) -> Column:
     """Seconds since the raw instant: one exact int64 difference, one division in float64, one cast."""
-    return Column(((t - raw.values) / np.float64(SECOND_US)).astype(np.float32), raw.valid)
+    return Column(((t - raws[0].values) / np.float64(SECOND_US)).astype(np.float32), raws[0].valid)
+
+
+def _to_mean(raws: Sequence[Column], t: np.ndarray, spec: Aggregation) -> Column:
+    """Sum / number, one division in float64, one cast; missing where the number is 0."""
+    summed, number = raws
+    some = number.valid & (number.values != 0)
+    quotient = summed.values / np.where(some, number.values, 1).astype(np.float64)
+    return Column(quotient.astype(np.float32), some)
+
+
+def _to_rate(raws: Sequence[Column], t: np.ndarray, spec: Aggregation) -> Column:
+    """(n + a) / (d + b) of additive smoothing, in float64, then one cast."""
+    assert spec.prior is not None
+    a, b = spec.prior
+    n, d = raws
+    return Column(((n.values + a) / (d.values + b).astype(np.float64)).astype(np.float32), n.valid)
+
+
+def _to_affinity(raws: Sequence[Column], t: np.ndarray, spec: Aggregation) -> Column:
+    """Each term's count in the window, times its weight, added in int64."""
+    weighted = [weight * raw.values for raw, (_, weight) in zip(raws, spec.weights, strict=True)]
+    summed: np.ndarray = np.add.reduce(weighted)
+    return Column(summed, raws[0].valid)
+
+
+def _int64(spec: Aggregation) -> str:
+    return "int64"
+
+
+def _float32(spec: Aggregation) -> str:
+    return "float32"
 
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind(
-            "count", "how many events, in a window or since the state began",
-            _summed, _read_sum, _same, lambda spec: "int64", windowed=True,
+            "count", "how many events, in a window or since the state began", 'count("purchase", over="7d")',
+            _count, _same, _int64, windowed=True,
         ),
         Kind(
             "total", "the sum of a numeric field, in a window or since the state began",
-            _summed, _read_sum, _same, lambda spec: "int64", field=(int,), windowed=True,
+            'total("purchase.value", over="30d")', _total, _same, _int64, field=(int, None), windowed=True,
         ),
         Kind(
-            "ever", "1 if there was any such event, else 0",
-            lambda spec: Sum(spec.event, None), _read_sum, _to_flag, lambda spec: "int64",
+            "mean", "the mean of a numeric field over the events that say it; missing if none does",
+            'mean("rating.properties.stars", over="90d")', _mean, _to_mean, _float32,
+            raws=lambda spec: (("__sum", "int64"), ("__n", "int64")), field=(int, None), windowed=True,
         ),
         Kind(
-            "last", "the field of the latest event that says it",
-            lambda spec: LatestValue(spec.event, str(spec.field), FIELDS[str(spec.field)] is str),
-            lambda slot, value, over_us, t: None if value is None else value[3],
-            _same, lambda spec: "string" if FIELDS[str(spec.field)] is str else "int64", field=(int, str),
+            "rate", "how many events of one kind for one of another, smoothed: (n + a) / (d + b)",
+            'rate("purchase", per="item_view", over="30d", prior=(1, 50))', _rate, _to_rate, _float32,
+            raws=lambda spec: (("__n", "int64"), ("__d", "int64")), windowed=True,
         ),
         Kind(
-            "age", "seconds since the latest such event",
-            lambda spec: LatestTime(spec.event), lambda slot, value, over_us, t: value, _to_age, lambda spec: "float32",
+            "ever", "1 if there was any such event, else 0", 'ever("purchase")',
+            lambda spec, selects: (Sum((Term(_match(spec)),)),), _to_flag, _int64,
+        ),
+        Kind(
+            "last", "the field of the latest event that says it", 'last("purchase.category")', _extreme, _same,
+            _text_or_number, raws=lambda spec: (("", _text_or_number(spec)),), field=(int, str),
+        ),
+        Kind(
+            "first", "the field of the first event that says it", 'first("purchase.category")', _extreme, _same,
+            _text_or_number, raws=lambda spec: (("", _text_or_number(spec)),), field=(int, str),
+        ),
+        Kind(
+            "age", 'seconds since the latest such event, or the first with `since="first"`', 'age("purchase")',
+            lambda spec, selects: (ExtremeTime(_match(spec), spec.since == "first"),), _to_age, _float32,
+        ),
+        Kind(
+            "distinct", "how many different values of a text field, at most `cap`; of users only for items, categories "
+            "and everybody", 'distinct("purchase.category", over="7d")', _distinct, _same, _int64,
+            field=(str, None), windowed=True,
+        ),
+        Kind(
+            "recent", "the events that the log took last, newest first: `<kind>|<event time in µs>|<item>`",
+            "recent(10)",
+            lambda spec, selects: (Recent(tuple(sorted(spec.events or selects)), int(spec.size or 0)),),
+            _same, lambda spec: "texts", raws=lambda spec: (("", "texts"),), entities=("user",),
+        ),
+        Kind(
+            "affinity", "window counts of explicit and implicit signals, weighted by integers and added",
+            'affinity({"purchase": 10, "item_view": 1}, over="30d")', _affinity, _to_affinity, _int64,
+            raws=lambda spec: tuple((f"__{place}", "int64") for place in range(len(spec.weights))), windowed=True,
+            needs_window=True, entities=("user_category",),
         ),
     )
 }  # fmt: skip
-
-
-def check(spec: Aggregation) -> None:
-    """Raise BadDefinition if the aggregation is not one that its kind can compute."""
-    kind = KINDS.get(spec.kind)
-    if kind is None:
-        raise BadDefinition(f"unknown kind {spec.kind!r}; the kinds are {', '.join(KINDS)}")
-    if spec.field is not None and spec.field not in FIELDS:
-        raise BadDefinition(f"{spec.kind}: an event has no field {spec.field!r}; it has {', '.join(FIELDS)}")
-    if kind.field and (spec.field is None or FIELDS[spec.field] not in kind.field):
-        wanted = " or ".join("number" if each is int else "text" for each in kind.field)
-        raise BadDefinition(f"{spec.kind}({spec.event!r}) needs a {wanted} field, written as 'event.field'")
-    if not kind.field and spec.field is not None:
-        raise BadDefinition(f"{spec.kind} takes an event kind alone, not the field {spec.field!r}")
-    if spec.over_us is not None:
-        if not kind.windowed:
-            raise BadDefinition(f"{spec.kind} has no window; leave `over` away")
-        kind.slot(spec)  # raises for a window that has no hop
-
-
-def _aggregation(kind: str, what: str, over: str | None = None) -> Aggregation:
-    event, _, field = what.partition(".")
-    spec = Aggregation(kind, event, field or None, over)
-    check(spec)
-    return spec
-
-
-def count(event: str, *, over: str | None = None) -> Aggregation:
-    """How many events of a kind, in a window or since the state began.
-
-    >>> count("purchase", over="7d").name
-    'purchase_count_7d'
-    """
-    return _aggregation("count", event, over)
-
-
-def total(what: str, *, over: str | None = None) -> Aggregation:
-    """The sum of a numeric field (`"purchase.value"`, in minor units), in a window or since the state began."""
-    return _aggregation("total", what, over)
-
-
-def ever(event: str) -> Aggregation:
-    """1 if there was any event of the kind, else 0."""
-    return _aggregation("ever", event)
-
-
-def last(what: str) -> Aggregation:
-    """The field of the latest event that says it, such as `"purchase.category"`; `"*"` stands for any kind."""
-    return _aggregation("last", what)
-
-
-def age(event: str) -> Aggregation:
-    """Seconds since the latest event of the kind."""
-    return _aggregation("age", event)

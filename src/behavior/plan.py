@@ -4,8 +4,7 @@ It is compiled from the Feast registry by `opportune apply` and kept as JSON. Ea
 that changes its value, so that a model can say exactly which features it was trained on.
 """
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -13,27 +12,31 @@ from typing import Any
 
 import msgspec
 
-from behavior.errors import BadDefinition, BadInput
-from behavior.event import DAY_US, MINUTE_US
-from behavior.kinds import KINDS, Aggregation, Kind, check
-from behavior.slots import ANY_KIND, Buckets, Slot
+from behavior.aggregation import ANY_KIND, Aggregation
+from behavior.errors import BadInput
+from behavior.event import DAY_US, MINUTE_US, Admitted
+from behavior.extremes import ExtremeTime, ExtremeValue
+from behavior.kinds import KINDS, SNAPSHOT_ENTITIES, Kind
+from behavior.members import Distinct, Recent
+from behavior.slot import Slot
+from behavior.sums import Buckets
+from behavior.view_checks import check_beside, check_view
+from behavior.words import properties_of
 
 # Part of every fingerprint: raise it when the meaning of any kind changes.
-SEMANTICS = 1
+SEMANTICS = 2
 DEFAULT_RETENTION_US = 400 * DAY_US
 DEFAULT_INTERVAL_US = MINUTE_US
-# `view__feature` and `view:feature` must be readable back, and a view's name is the start of a field in Redis.
-_NAME = r"(?=.{1,64}$)[a-z0-9]+(_[a-z0-9]+)*"
 
 JOIN_KEYS: dict[str, tuple[str, ...]] = {
     "user": ("user_id",),
     "user_category": ("user_id", "category"),
+    "item": ("item",),
     "category": ("category",),
     "all": ("all_id",),
 }
 ALL_ID = "all"
-# Entities whose state is kept per partition and merged into one snapshot, because many users share them.
-SNAPSHOT_ENTITIES = ("category", "all")
+_LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class FeatureDefinition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -67,8 +70,23 @@ class PlanFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """One raw column of a view: its name in tables, its dtype, and the slot that answers it.
+
+    place    of the slot among the view's
+    over_us  the window that is asked of the slot, None for all time
+    """
+
+    name: str
+    dtype: str
+    slot: Slot
+    place: int
+    over_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature within its view, ready to be read."""
+    """A feature within its view, ready to be read; `raws` are the names of the raw columns it is made from."""
 
     ref: str
     name: str
@@ -76,8 +94,8 @@ class Feature:
     description: str
     fingerprint: str
     kind: Kind
-    slot: Slot
-    over_us: int | None
+    slots: tuple[Slot, ...]
+    raws: tuple[str, ...]
 
     @property
     def full_name(self) -> str:
@@ -86,65 +104,97 @@ class Feature:
 
     @property
     def dtype(self) -> str:
-        """Of the final value: int64, float32 or string."""
+        """Of the final value: int64, float32, string or texts."""
         return self.kind.dtype(self.aggregation)
-
-    @property
-    def raw_dtype(self) -> str:
-        """Of the raw value, in tables and from state: int64 or string."""
-        return "string" if self.dtype == "string" else "int64"
-
-    def read(self, value: Any, t: int) -> int | str | None:
-        """The raw value at instant t from the slot's value."""
-        return self.kind.read(self.slot, value, self.over_us, t)
 
 
 class View:
-    """A behavior view with the slots that its features share."""
+    """A behavior view with the slots that its features share.
 
-    def __init__(self, definition: ViewDefinition) -> None:
-        _check_view(definition)
+    letter     its name within the plan, by which states are named in Redis
+    raws       the raw columns, in the order of the features
+    readings   per slot the windows that are asked of it, and (raw column, window) for each that it answers
+    needs      the field that an event must say to belong to the view, if there is one
+    times      places of the slots that store times, if all of these are event times; None if others are stored too
+    """
+
+    def __init__(self, definition: ViewDefinition, code: int = 0) -> None:
+        check_view(definition)
         self.definition = definition
+        self.letter = _LETTERS[code : code + 1]
         self.name = definition.name
         self.entity = definition.entity
         self.join_keys = JOIN_KEYS[definition.entity]
+        self.needs = {"user_category": "category", "category": "category", "item": "item"}.get(definition.entity)
         self.selects = frozenset(definition.selects)
         self.retention_us = definition.retention_us
         self.is_snapshot = definition.entity in SNAPSHOT_ENTITIES
         # A snapshot view answers at whole intervals only; the others at any microsecond.
         self.interval_us = definition.interval_us if self.is_snapshot else 1
         self.features = tuple(_feature(definition, feature) for feature in definition.features)
-        self.slots = tuple(_shared_slots(feature.slot for feature in self.features))
-        places = {_slot_key(slot): index for index, slot in enumerate(self.slots)}
-        self.feature_slots = tuple((feature, places[_slot_key(feature.slot)]) for feature in self.features)
+        self.slots = tuple(_shared_slots(slot for feature in self.features for slot in feature.slots))
+        places = {_slot_key(slot): place for place, slot in enumerate(self.slots)}
+        self.raws = tuple(raw for feature in self.features for raw in _raws(feature, self.slots, places))
+        self.readings = tuple(_reading(place, slot, self.raws) for place, slot in enumerate(self.slots))
+        finer = any(isinstance(slot, ExtremeValue | Recent) for slot in self.slots)
+        places_of_times = tuple(place for place, slot in enumerate(self.slots) if isinstance(slot, ExtremeTime))
+        self.times = None if finer else places_of_times
         self._by_kind = {
-            kind: [(index, slot) for index, slot in enumerate(self.slots) if slot.kind in (kind, ANY_KIND)]
+            kind: [(slot.update, place) for place, slot in enumerate(self.slots) if slot.kinds & {kind, ANY_KIND}]
             for kind in self.selects
         }
 
-    def slots_of_kind(self, kind: str) -> list[tuple[int, Slot]]:
-        """The slots that an event of a selected kind changes, with their places."""
+    def updates(self, kind: str) -> Sequence[tuple[Callable[[list[Any], int, Admitted], None], int]]:
+        """How an event of a selected kind changes a state: the updates of slots, with their places."""
         return self._by_kind[kind]
 
 
 class Plan:
     """All behavior views in registry order, with lookups.
 
-    interval_us    the snapshot interval that all category and `all` views share
+    interval_us    the snapshot interval that all item, category and `all` views share
     retention_us   the longest retention of any view
     """
 
     def __init__(self, definitions: Iterable[ViewDefinition]) -> None:
-        self.views = tuple(View(definition) for definition in definitions)
-        names = [view.name for view in self.views]
-        for name in names:
-            if names.count(name) > 1:
-                raise BadDefinition(f"view {name} is defined twice; rename one")
-        intervals = {view.interval_us for view in self.views if view.is_snapshot}
-        if len(intervals) > 1:
-            raise BadDefinition("all category and `all` views share one snapshot interval; give them the same")
-        self.interval_us = intervals.pop() if intervals else DEFAULT_INTERVAL_US
+        self.views = tuple(View(definition, code) for code, definition in enumerate(definitions))
+        for place, view in enumerate(self.views):
+            check_beside(view, self.views[:place])
+        intervals = [view.interval_us for view in self.views if view.is_snapshot]
+        self.interval_us = intervals[0] if intervals else DEFAULT_INTERVAL_US
         self.retention_us = max((view.retention_us for view in self.views), default=DEFAULT_RETENTION_US)
+
+    def lettered(self, field: bytes) -> View:
+        """The view that a field of states belongs to: its first byte is the view's letter."""
+        return self._by_letter[field[:1]]
+
+    @cached_property
+    def _by_letter(self) -> dict[bytes, View]:
+        return {view.letter: view for view in self.views}
+
+    @cached_property
+    def _by_name(self) -> dict[str, View]:
+        return {view.name: view for view in self.views}
+
+    @cached_property
+    def snapshot_views(self) -> tuple[View, ...]:
+        """The views that are published as a snapshot."""
+        return tuple(view for view in self.views if view.is_snapshot)
+
+    @cached_property
+    def user_views(self) -> tuple[View, ...]:
+        """The views whose states stand in a user's hash."""
+        return tuple(view for view in self.views if not view.is_snapshot)
+
+    @cached_property
+    def properties(self) -> dict[str, type]:
+        """The free properties that features read, and the type that each must have."""
+        return {
+            name: type_
+            for view in self.views
+            for feature in view.features
+            for name, type_ in properties_of(feature.aggregation).items()
+        }
 
     @cached_property
     def features(self) -> dict[str, Feature]:
@@ -163,9 +213,9 @@ class Plan:
 
     def view(self, name: str) -> View:
         """The view of that name."""
-        for view in self.views:
-            if view.name == name:
-                return view
+        view = self._by_name.get(name)
+        if view is not None:
+            return view
         raise BadInput(f"the plan has no view {name}; it has {', '.join(view.name for view in self.views)}")
 
     def of_entity(self, *entities: str) -> tuple[View, ...]:
@@ -202,50 +252,13 @@ class Plan:
         return plan
 
 
-def _check_view(definition: ViewDefinition) -> None:
-    where = f"view {definition.name}"
-    _check_name(where, definition.name)
-    if definition.entity not in JOIN_KEYS:
-        raise BadDefinition(f"{where}: unknown entity {definition.entity!r}; one of {', '.join(JOIN_KEYS)}")
-    if not definition.selects or not definition.features:
-        raise BadDefinition(f"{where}: it needs at least one kind of event in `selects` and one feature")
-    if ANY_KIND in definition.selects:
-        raise BadDefinition(f"{where}: `selects` names kinds of events one by one, so that adding a feature is safe")
-    if definition.retention_us <= 0:
-        raise BadDefinition(f"{where}: its retention must be a span of time, such as 400 days")
-    if definition.interval_us % MINUTE_US or definition.interval_us <= 0:
-        raise BadDefinition(f"{where}: the snapshot interval must be whole minutes")
-    names = [feature.name for feature in definition.features]
-    for feature in definition.features:
-        if names.count(feature.name) > 1:
-            raise BadDefinition(f"{where}, feature {feature.name}: defined twice; remove one")
-        _check_feature(f"{where}, feature {feature.name}", definition, feature)
-
-
-def _check_feature(where: str, view: ViewDefinition, feature: FeatureDefinition) -> None:
-    _check_name(where, feature.name)
-    try:
-        check(feature.aggregation)
-    except BadDefinition as error:
-        raise BadDefinition(f"{where}: {error}") from None
-    event = feature.aggregation.event
-    if event not in (*view.selects, ANY_KIND):
-        raise BadDefinition(f"{where}: it counts {event!r}, which the view does not select; add it to `selects`")
-    if (feature.aggregation.over_us or 0) > view.retention_us:
-        raise BadDefinition(f"{where}: its window is longer than the view's retention")
-
-
-def _check_name(where: str, name: str) -> None:
-    if re.fullmatch(_NAME, name) is None:
-        raise BadDefinition(f"{where}: a name has lower-case letters, digits and single _, 64 at most")
-
-
 def _feature(view: ViewDefinition, feature: FeatureDefinition) -> Feature:
     kind = KINDS[feature.aggregation.kind]
     said = [SEMANTICS, view.name, view.entity, sorted(view.selects), view.retention_us, feature.name]
     if view.entity in SNAPSHOT_ENTITIES:
         said.append(view.interval_us)
     fingerprint = _digest([said, msgspec.to_builtins(feature.aggregation)])
+    raws = kind.raws(feature.aggregation)
     return Feature(
         ref=f"{view.name}:{feature.name}",
         name=feature.name,
@@ -253,15 +266,31 @@ def _feature(view: ViewDefinition, feature: FeatureDefinition) -> Feature:
         description=feature.description,
         fingerprint=fingerprint,
         kind=kind,
-        slot=kind.slot(feature.aggregation),
-        over_us=feature.aggregation.over_us,
+        slots=kind.slots(feature.aggregation, view.selects),
+        raws=tuple(f"{feature.name}{suffix}" for suffix, _ in raws),
     )
 
 
+def _raws(feature: Feature, slots: Sequence[Slot], places: dict[tuple[object, ...], int]) -> Iterator[Raw]:
+    dtypes = (dtype for _, dtype in feature.kind.raws(feature.aggregation))
+    for name, dtype, slot in zip(feature.raws, dtypes, feature.slots, strict=True):
+        place = places[_slot_key(slot)]
+        yield Raw(name, dtype, slots[place], place, feature.aggregation.over_us)
+
+
+def _reading(
+    place: int, slot: Slot, raws: Sequence[Raw]
+) -> tuple[Slot, tuple[int | None, ...], tuple[tuple[str, int | None], ...]]:
+    answered = tuple((raw.name, raw.over_us) for raw in raws if raw.place == place)
+    return slot, tuple(dict.fromkeys(over_us for _, over_us in answered)), answered
+
+
 def _slot_key(slot: Slot) -> tuple[object, ...]:
-    """Slots with the same key are shared; buckets of one hop serve windows of any length."""
+    """Slots with the same key are shared; what is kept per hop serves windows of any length."""
     if isinstance(slot, Buckets):
-        return (Buckets, slot.kind, slot.field, slot.hop_us)
+        return (Buckets, slot.terms, slot.hop_us)
+    if isinstance(slot, Distinct):
+        return (Distinct, slot.match, slot.field, slot.hop_us, slot.cap)
     return (type(slot), slot)
 
 
@@ -269,7 +298,7 @@ def _shared_slots(slots: Iterable[Slot]) -> Iterator[Slot]:
     shared: dict[tuple[object, ...], Slot] = {}
     for slot in slots:
         known = shared.setdefault(_slot_key(slot), slot)
-        if isinstance(known, Buckets) and isinstance(slot, Buckets) and slot.keep_us > known.keep_us:
+        if isinstance(slot, Buckets | Distinct) and slot.keep_us > known.keep_us:  # type: ignore[attr-defined]
             shared[_slot_key(slot)] = slot
     return iter(shared.values())
 

@@ -21,18 +21,20 @@ CANDIDATE_INPUT = "candidate:category"
 def finalise(view: View, raw: Mapping[str, Column], seen_e: Column, t: np.ndarray) -> dict[str, Column]:
     """Final values of the view's features at instants t.
 
-    raw     {feature name: raw column of n rows}, as in the tables
+    raw     {name: raw column of n rows}, as in the tables; features of which one is absent are left out
     seen_e  latest event time of the entity, n rows; not there for an unknown entity
     t       int64[n] in µs; a snapshot view is read at its last whole interval
     Returns {feature reference: final column of n rows}; all are missing where the entity is.
     """
     at = t - t % view.interval_us
     present = seen_e.valid & (at - seen_e.values < view.retention_us)
-    return {
-        feature.ref: feature.kind.finalise(raw[feature.name], at).where(present)
-        for feature in view.features
-        if feature.name in raw
-    }
+    is_everywhere = bool(present.all())
+    finals = {}
+    for feature in view.features:
+        if all(name in raw for name in feature.raws):
+            final = feature.kind.finalise([raw[name] for name in feature.raws], at, feature.aggregation)
+            finals[feature.ref] = final if is_everywhere else final.where(present)
+    return finals
 
 
 def assemble(

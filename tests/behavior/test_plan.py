@@ -8,14 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from behavior.aggregation import Aggregation
 from behavior.errors import BadDefinition, BadInput
-from behavior.kinds import Aggregation, age, count, ever, last, total
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
+from behavior.view_checks import MOST_VIEWS
+from behavior.words import affinity, age, count, distinct, ever, first, last, mean, rate, recent, total
 
 DAY = 86_400 * 10**6
 SPECS = (
     count("purchase"), count("purchase", over="7d"), total("purchase.value", over="30d"), total("purchase.quantity"),
     ever("purchase"), last("purchase.category"), last("*.utc_offset_s"), age("purchase"), age("item_view"),
+    first("purchase.category"), age("purchase", since="first"), mean("purchase.value", over="30d"),
+    rate("purchase", per="item_view", over="30d", prior=(1, 50)), distinct("purchase.item", over="7d"),
+    count("purchase", over="7d", where="value >= 1000"),
 )  # fmt: skip
 
 
@@ -54,10 +59,13 @@ def test_what_changes_every_value_changes_every_fingerprint(changes: dict[str, A
 
 
 def test_the_snapshot_interval_changes_what_snapshot_views_say() -> None:
-    """Category and `all` views are read at whole intervals, so the interval is part of their fingerprints."""
-    for entity in ("category", "all"):
-        before, after = prints(view(entity=entity)), prints(view(entity=entity, interval_us=120_000_000))
+    """Item, category and `all` views are read at whole intervals, so the interval is part of their fingerprints."""
+    features = view(*(spec for spec in SPECS if spec.kind != "distinct")).features
+    for entity in ("item", "category", "all"):
+        definition = view(entity=entity, features=features)
+        before, after = prints(definition), prints(msgspec.structs.replace(definition, interval_us=120_000_000))
         assert not [ref for ref in before if before[ref] == after[ref]]
+    assert prints(view()) == prints(view(interval_us=120_000_000))
 
 
 @pytest.mark.parametrize(
@@ -70,13 +78,23 @@ def test_what_changes_no_value_changes_no_fingerprint(changes: dict[str, Any]) -
 
 
 def test_what_a_feature_computes_changes_its_fingerprint() -> None:
-    """Kind, event, field and window of one name are all told apart."""
+    """Everything that a definition says of one name is told apart."""
+    per = {"per": "item_view", "prior": (1, 50)}
     computed = [
         count("purchase"), count("item_view"), count("*"), count("purchase", over="7d"), count("purchase", over="30d"),
-        ever("purchase"), age("purchase"), total("purchase.value"), total("purchase.quantity"), last("purchase.value"),
+        count("purchase", where="value > 1"), count("purchase", where="value > 2"),
+        ever("purchase"), age("purchase"), age("purchase", since="first"),
+        total("purchase.value"), total("purchase.quantity"), last("purchase.value"), first("purchase.value"),
+        mean("purchase.value"), rate("purchase", **per), rate("purchase", **{**per, "per": "purchase"}),
+        rate("purchase", **{**per, "prior": (1, 51)}), distinct("purchase.item"), distinct("purchase.item", cap=9),
+        recent(3), recent(4), recent(3, events=("purchase",)),
     ]  # fmt: skip
     found = [prints(view(features=(FeatureDefinition("x", spec),)))["activity:x"] for spec in computed]
-    assert len(set(found)) == len(computed)
+    warm = [affinity(weights, over="7d") for weights in ({"purchase": 1}, {"purchase": 2}, {"item_view": 1})]
+    found += [
+        prints(view(features=(FeatureDefinition("x", spec),), entity="user_category"))["activity:x"] for spec in warm
+    ]
+    assert len(set(found)) == len(computed) + len(warm)
 
 
 def test_the_fingerprints_of_a_release_are_for_ever() -> None:
@@ -133,43 +151,95 @@ def test_a_tampered_file_is_refused_for_the_change_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec",
+    ("spec", "said"),
     [
-        count("search"),
-        count("purchase", over="401d"),
-        Aggregation("median", "purchase"),
-        Aggregation("count", "purchase", "value"),
-        Aggregation("count", "purchase", None, "121m"),
-        Aggregation("count", "purchase", None, "7x"),
-        Aggregation("age", "purchase", None, "7d"),
-        Aggregation("ever", "purchase", None, "7d"),
-        Aggregation("total", "purchase", "category"),
-        Aggregation("total", "purchase"),
-        Aggregation("last", "purchase"),
-        Aggregation("last", "purchase", "nothing"),
+        (count("search"), "'search', which the view does not select"),
+        (rate("purchase", per="search", prior=(0, 1)), "'search', which the view does not select"),
+        (recent(3, events=("purchase", "search")), "'search', which the view does not select"),
+        (affinity({"purchase": 1}, over="7d"), "affinity is not computed for user"),
+        (distinct("purchase.user"), "distinct: for user it counts any field but users"),
+        (count("purchase", over="401d"), "window is longer than the view's retention"),
+        (distinct("purchase.item", over="401d"), "window is longer than the view's retention"),
+        (Aggregation("median", "purchase"), "unknown kind 'median'"),
+        (Aggregation("count", "purchase", "value"), "not the field 'value'"),
+        (Aggregation("count", "purchase", None, "121m"), "not a whole number of its hops"),
+        (Aggregation("count", "purchase", None, "7x"), "no time span"),
+        (Aggregation("age", "purchase", None, "7d"), "has no window"),
+        (Aggregation("ever", "purchase", None, "7d"), "has no window"),
+        (Aggregation("total", "purchase", "category"), "needs a number field"),
+        (Aggregation("total", "purchase"), "needs a number field"),
+        (Aggregation("last", "purchase"), "needs a number or text field"),
+        (Aggregation("last", "purchase", "nothing"), "no field 'nothing'"),
+        (Aggregation("count", "purchase", where="size > 1"), "no field 'size'"),
+        (Aggregation("count", "purchase", where="value"), "write `field op literal`"),
     ],
 )
-def test_a_feature_that_cannot_be_computed_is_refused_by_name(spec: Aggregation) -> None:
-    """The refusal is a BadDefinition that names the view and the feature."""
+def test_a_feature_that_cannot_be_computed_is_refused_by_name(spec: Aggregation, said: str) -> None:
+    """The refusal is a BadDefinition that names the view and the feature, and says what is wrong."""
     broken = FeatureDefinition("broken_one", spec)
-    with pytest.raises(BadDefinition) as refused:
+    with pytest.raises(BadDefinition, match=f"view activity, feature broken_one: .*{said}"):
         Plan([view(features=(FeatureDefinition("fine", count("purchase")), broken))])
-    assert "activity" in str(refused.value)
-    assert "broken_one" in str(refused.value)
+
+
+def test_every_kind_that_an_affinity_weighs_must_be_selected() -> None:
+    """Otherwise it would count nothing, silently."""
+    features = (FeatureDefinition("warmth", affinity({"purchase": 2, "search where value > 1": 1}, over="7d")),)
+    with pytest.raises(BadDefinition, match="view activity, feature warmth: it counts 'search'"):
+        Plan([view(entity="user_category", features=features)])
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("name", "said"),
+    [("seen_e", "a column"), ("ts", "a column"), ("category", "a column"), ("user_id", "a column"),
+     ("A", "lower-case"), ("a__b", "lower-case"), ("a:b", "lower-case"), ("", "lower-case"), ("x" * 65, "64 at most")],
+)  # fmt: skip
+def test_a_name_that_cannot_be_read_back_is_refused(name: str, said: str) -> None:
+    """Names of features stand beside other columns, and between `view:` and the end."""
+    with pytest.raises(BadDefinition, match=f"view activity, feature {name}: .*{said}"):
+        Plan([view(features=(FeatureDefinition(name, count("purchase")),))])
+    if "column" not in said:
+        with pytest.raises(BadDefinition, match=f"view {name}: .*{said}"):
+            Plan([view(name=name)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
     [
-        {"entity": "item"}, {"entity": ""}, {"selects": ()}, {"features": ()}, {"interval_us": 0},
-        {"interval_us": 61_000_000}, {"interval_us": -60_000_000},
-        {"features": (FeatureDefinition("x", count("purchase")), FeatureDefinition("x", ever("purchase")))},
+        ({"entity": "session"}, "unknown entity 'session'"), ({"entity": ""}, "unknown entity"),
+        ({"selects": ()}, "at least one"), ({"features": ()}, "at least one"), ({"selects": ("*",)}, "one by one"),
+        ({"selects": ("purchase", "item view")}, "'item view', which is no kind of event"),
+        ({"interval_us": 0}, "whole minutes"), ({"interval_us": 61_000_000}, "whole minutes"),
+        ({"interval_us": -60_000_000}, "whole minutes"), ({"retention_us": 0}, "span of time"),
+        ({"features": (FeatureDefinition("x", count("purchase")), FeatureDefinition("x", ever("purchase")))}, "twice"),
     ],
 )  # fmt: skip
-def test_a_view_that_cannot_be_computed_is_refused_by_name(changes: dict[str, Any]) -> None:
+def test_a_view_that_cannot_be_computed_is_refused_by_name(changes: dict[str, Any], said: str) -> None:
     """The refusal is a BadDefinition that names the view."""
-    with pytest.raises(BadDefinition, match="activity"):
+    with pytest.raises(BadDefinition, match=f"view activity.*{said}"):
         Plan([view(**changes)])
+
+
+def test_a_plan_has_a_letter_for_each_view() -> None:
+    """52 of them, no two the same, and a field of states leads back to its view; the next one is refused."""
+    definitions = [view(count("purchase"), name=f"v{number}") for number in range(MOST_VIEWS + 1)]
+    plan = Plan(definitions[:MOST_VIEWS])
+    assert len({each.letter for each in plan.views}) == MOST_VIEWS
+    assert [plan.lettered(each.letter + b"TEA") for each in plan.views] == list(plan.views)
+    with pytest.raises(BadDefinition, match=r"view v52: .*52 at most"):
+        Plan(definitions)
+
+
+def test_snapshot_views_share_one_interval() -> None:
+    """One snapshot holds for one instant; views of users have none."""
+    same = [
+        view(count("purchase"), name="a", entity="item"), view(count("purchase"), name="b", entity="all"),
+        view(count("purchase"), name="c", interval_us=300_000_000),
+    ]  # fmt: skip
+    assert Plan(same).interval_us == 60_000_000
+    assert Plan([]).interval_us == 60_000_000
+    other = msgspec.structs.replace(same[1], interval_us=300_000_000)
+    with pytest.raises(BadDefinition, match="view b: its interval is not that of view a"):
+        Plan([same[0], other])
 
 
 def test_two_views_of_one_name_are_refused() -> None:
@@ -186,7 +256,8 @@ def test_an_unknown_view_is_refused_with_those_that_there_are() -> None:
 
 def test_views_are_found_by_entity_in_registry_order() -> None:
     """`of_entity` keeps the order of the registry, not that of the question."""
-    plan = Plan([view(name=name, entity=entity) for name, entity in (("b", "all"), ("a", "user"), ("c", "user"))])
+    entities = (("b", "all"), ("a", "user"), ("c", "user"))
+    plan = Plan([view(count("purchase"), name=name, entity=entity) for name, entity in entities])
     assert [found.name for found in plan.of_entity("user", "all")] == ["b", "a", "c"]
     assert plan.of_entity("category") == ()
 
@@ -202,10 +273,49 @@ def test_the_last_known_offset_is_that_of_a_user_view() -> None:
 
 
 def test_final_types_are_declared() -> None:
-    """Counts, totals and flags are int64, an age is float32, a last value has the type of its field."""
-    plan = Plan([view()])
-    assert {name.split(":")[1]: feature.dtype for name, feature in plan.features.items()} == {
-        "purchase_count": "int64", "purchase_count_7d": "int64", "purchase_value_total_30d": "int64",
-        "purchase_quantity_total": "int64", "purchase_ever": "int64", "purchase_category_last": "string",
-        "any_utc_offset_s_last": "int64", "purchase_age_s": "float32", "item_view_age_s": "float32",
+    """Counts, totals and flags are int64, divisions float32, a value has the type of its field, recent events texts."""
+    plan = Plan([view(*SPECS, recent(3)), view(affinity({"purchase": 1}, over="7d"), name="b", entity="user_category")])
+    texts = {"purchase_category_last": "string", "purchase_category_first": "string", "recent_3": "texts"}
+    floats = {
+        "purchase_age_s", "item_view_age_s", "purchase_age_s_since_first", "purchase_value_mean_30d",
+        "purchase_per_item_view_rate_30d",
     }  # fmt: skip
+    found = {name.split(":")[1]: feature.dtype for name, feature in plan.features.items()}
+    assert found == {name: texts.get(name, "float32" if name in floats else "int64") for name in found}
+    assert {*texts, *floats} <= set(found)
+
+
+def test_raw_columns_are_named_after_their_feature() -> None:
+    """What tables hold: one column each, but the parts of what is divided or weighed; texts are texts."""
+    plan = Plan(
+        [
+            view(mean("purchase.value"), rate("purchase", per="item_view", prior=(1, 2)), recent(3), last("*.device")),
+            view(affinity({"purchase": 1, "item_view": 2}, over="7d"), name="pairs", entity="user_category"),
+        ]
+    )
+    assert [(raw.name, raw.dtype) for raw in plan.views[0].raws] == [
+        ("purchase_value_mean__sum", "int64"), ("purchase_value_mean__n", "int64"),
+        ("purchase_per_item_view_rate__n", "int64"), ("purchase_per_item_view_rate__d", "int64"),
+        ("recent_3", "texts"), ("any_device_last", "string"),
+    ]  # fmt: skip
+    assert [raw.name for raw in plan.views[1].raws] == ["affinity_7d__0", "affinity_7d__1"]
+
+
+def test_equal_parts_of_features_are_stored_once() -> None:
+    """A rate's count is the count, and a mean's sum the total."""
+    specs = (
+        count("purchase"), ever("purchase"), rate("purchase", per="item_view", prior=(1, 2)), total("purchase.value"),
+        mean("purchase.value"),
+    )  # fmt: skip
+    assert len(Plan([view(*specs)]).views[0].slots) == 4  # purchases, views, the sum, and how many say a value
+
+
+def test_properties_that_features_read_are_told() -> None:
+    """With the type that each must have, over all views."""
+    plan = Plan(
+        [
+            view(total("purchase.properties.stars"), name="a"),
+            view(count("purchase", where="properties.colour = 'red'"), name="b"),
+        ]
+    )
+    assert plan.properties == {"stars": int, "colour": str}

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from behavior.aggregation import Aggregation
 from behavior.column import Column
 from behavior.errors import BadInput
-from behavior.kinds import age, count, ever, last
 from behavior.moment import Moment, choose_offset
 from behavior.plan import FeatureDefinition, View, ViewDefinition
 from behavior.vector import assemble, finalise
+from behavior.words import affinity, age, count, distinct, ever, last, mean, rate, recent
 
-SECOND, MINUTE, DAY = 10**6, 60 * 10**6, 86_400 * 10**6
+SECOND, MINUTE, HOUR, DAY = 10**6, 60 * 10**6, 3600 * 10**6, 86_400 * 10**6
 NOON = 17_440 * DAY + DAY // 2
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 ODD_OFFSETS = (0, 1, -1, 59, -64_800, 64_800, 20_700, 45_900, -34_200, -2_670, -12_345)
@@ -166,11 +167,66 @@ def test_finals_have_their_declared_types() -> None:
     assert not one("user", NOON, seen=NOON - DAY, raw_age=None)["v:purchase_age_s"].valid[0]
 
 
+def finals_of(specs: tuple[Aggregation, ...], raw: dict[str, Column], entity: str = "user") -> dict[str, Column]:
+    """Final columns, by feature name, of entities that were seen an hour ago."""
+    features = tuple(FeatureDefinition(spec.name, spec) for spec in specs)
+    made = View(ViewDefinition("v", entity, ("item_view", "purchase"), features))
+    n = len(next(iter(raw.values())))
+    found = finalise(made, raw, Column.of([NOON - HOUR] * n, "int64"), np.full(n, NOON))
+    return {ref.partition(":")[2]: column for ref, column in found.items()}
+
+
+def test_a_mean_is_one_division_and_missing_of_nothing() -> None:
+    """In float64, then the nearest float32; the sum may be large, negative or 0."""
+    sums, numbers = [10**16 + 1, -7, 0, 0, 5], [3, 2, 4, 0, 0]
+    raw = {"x__sum": Column.of(sums, "int64"), "x__n": Column.of(numbers, "int64")}
+    found = finals_of((mean("purchase.value", name="x"),), raw)["x"]
+    assert found.values.dtype == np.float32
+    assert found.valid.tolist() == [True, True, True, False, False]
+    expected = [np.float32(float(summed) / number) for summed, number in zip(sums[:3], numbers, strict=False)]
+    assert found.values[:3].tolist() == expected
+
+
+def test_a_rate_is_smoothed_and_never_missing() -> None:
+    """(n + a) / (d + b) in float64, then float32; of nothing at all it is the prior's own."""
+    raw = {"x__n": Column.of([0, 1, 7], "int64"), "x__d": Column.of([0, 3, 1], "int64")}
+    found = finals_of((rate("purchase", per="item_view", prior=(1, 50), name="x"),), raw)["x"]
+    assert found.values.dtype == np.float32
+    assert found.values.tolist() == [float(np.float32(x)) for x in (1 / 50, 2 / 53, 8 / 51)]
+    assert found.valid.all()
+
+
+def test_an_affinity_adds_weighted_counts() -> None:
+    """In int64, with weights of either sign."""
+    spec = affinity({"purchase": 10, "item_view": -1, "purchase where value > 9": 1_000_000}, over="30d", name="x")
+    raw = {f"x__{place}": Column.of(said, "int64") for place, said in enumerate(([0, 1, 5], [3, 0, 2], [0, 0, 10**9]))}
+    found = finals_of((spec,), raw, "user_category")["x"]
+    assert found.values.dtype == np.int64
+    assert found.values.tolist() == [-3, 10, 48 + 10**15]
+
+
+def test_lists_and_numbers_of_texts_stay_what_they_are() -> None:
+    """Recent events are lists of texts, an empty one too; distinct is a number."""
+    raw = {"recent_3": Column.of([["a", "b"], []], "texts"), "purchase_item_distinct": Column.of([2, 0], "int64")}
+    found = finals_of((recent(3), distinct("purchase.item")), raw)
+    assert found["recent_3"].values.tolist() == [["a", "b"], []]
+    assert found["purchase_item_distinct"].values.tolist() == [2, 0]
+    assert all(column.valid.all() for column in found.values())
+
+
+def test_what_is_not_read_is_not_made() -> None:
+    """A feature of which one raw column is not there is left out; the others are as they were."""
+    specs = (mean("purchase.value", name="x"), count("purchase"))
+    raw = {"x__sum": Column.of([1], "int64"), "purchase_count": Column.of([3], "int64")}
+    assert {name: column.values.tolist() for name, column in finals_of(specs, raw).items()} == {"purchase_count": [3]}
+
+
 def test_snapshot_views_are_finalised_at_the_last_whole_interval() -> None:
-    """An age, and presence, of a category or of `all` are those at floor(t, interval); a user's are those at t."""
+    """An age, and presence, of an item, a category or `all` are those at floor(t, interval); a user's those at t."""
     interval = 5 * MINUTE
     t = NOON + interval - 1
     for entity, elapsed in (
+        ("item", 30),
         ("category", 30),
         ("all", 30),
         ("user_category", 30 + 299.999999),
@@ -179,4 +235,4 @@ def test_snapshot_views_are_finalised_at_the_last_whole_interval() -> None:
         finals = one(entity, t, seen=NOON - 30 * SECOND, raw_age=NOON - 30 * SECOND, interval_us=interval)
         assert finals["v:purchase_age_s"].values[0] == np.float32(elapsed), entity
         edge = one(entity, t, seen=NOON - 40 * DAY + 1, interval_us=interval)
-        assert bool(edge["v:purchase_count"].valid[0]) is (entity in ("category", "all")), entity
+        assert bool(edge["v:purchase_count"].valid[0]) is (entity in ("item", "category", "all")), entity
