@@ -1,6 +1,7 @@
-"""What tests of several rooms share: a clean environment, and one real Redis."""
+"""What tests of several rooms share: a clean environment, one real Redis, and one real Redis Cluster."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployment.redis_server import redis_server
+from tests.redis_cluster import Cluster, running_cluster
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +21,31 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPPORTUNE_CONFIG", "")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_interrupts() -> None:
+    """Where a job was started in the background, Ctrl-C is ignored, and what waits for it would wait for ever."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Redis, as durable as in production, that lives as long as the session."""
     directory: Path = tmp_path_factory.mktemp("redis with a space")
     with redis_server(directory) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A real Redis Cluster of three nodes that lives as long as the session; a test that disturbs it makes it whole."""
+    with running_cluster(tmp_path_factory.mktemp("cluster with a space")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_url(redis_cluster: Cluster) -> str:
+    """The address of a node of the cluster."""
+    return redis_cluster.url
 
 
 @pytest.fixture

@@ -4,30 +4,39 @@
     <archive>/log/p=NNN/<epoch>-<first>-<last>.parquet  what the log took, first and last are its offsets (= k)
 
 A file appears whole or not at all: written beside, flushed to disk, renamed. The names of the log files are the
-archive's offset, so nothing else has to be committed with them.
+archive's offset, so nothing else has to be committed with them. They may overlap (`log_files`); every reader here gets
+every event once.
 """
 
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from behavior.errors import BadInput
-from behavior.event import Admitted, Event, admit
+from behavior.event import Admitted, Event
+from deployment.compaction import merge_neighbours
 from deployment.durable import flush
+from deployment.log_files import Stretch, log_files, stretches, superfluous, write_log_file
 
 if TYPE_CHECKING:
     import duckdb
 
 _STAGING = ".staging-"
+_T = TypeVar("_T")
+# How often a reader begins anew because files were merged and removed under its hands.
+_ATTEMPTS = 5
+# Rows that are Python objects at once.
+_ROWS_AT_ONCE = 50_000
 _TEXT_COLUMNS = ("order_id", "session_id", "request_id", "placement")
 
 EVENTS = pa.schema(
@@ -53,8 +62,9 @@ EVENTS = pa.schema(
         pa.field("purposes", pa.int64(), nullable=False),
     ]
 )
-# The columns that are the event's own, in the order of the schema; `e` and `k` are the log's.
-_OWN = tuple(name for name in EVENTS.names if name not in ("e", "k"))
+# The columns that are the event's own, in the order of its parts; `e` and `k` are the log's.
+_OWN = Event.__struct_fields__
+_NO_PROPERTIES = "{}"
 
 
 class Archive:
@@ -68,34 +78,35 @@ class Archive:
         self.partitions = partitions
 
     def files(self, partition: int | None = None) -> list[Path]:
-        """All Parquet files of one partition, or of all; in a stable order.
+        """The Parquet files that a reader of one partition, or of all, opens; in a stable order.
 
         Raises BadInput if the archive was bucketed by another number of partitions.
         """
-        self._refuse_other_bucketing()
-        bucket = "p=*" if partition is None else f"p={partition:03d}"
-        return [
-            *sorted(self.path.glob(f"import/*/{bucket}.parquet")),
-            *sorted(self.path.glob(f"log/{bucket}/*.parquet")),
-        ]
+        return [*self._imports(partition), *(stretch.path for stretch in self._logged(partition))]
 
     def create_view(self, connection: "duckdb.DuckDBPyConnection", name: str = "events") -> None:
-        """Make the whole archive readable in DuckDB as the view `name` with the columns of `EVENTS`."""
-        files = self.files()
-        if files:
-            paths = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
-            source = f"read_parquet([{paths}], hive_partitioning = false)"
-        else:
+        """Make the whole archive readable in DuckDB as the view `name` with the columns of `EVENTS`.
+
+        The view names the files that there are now. They stay for `KEPT_S` of the archiver, an hour.
+        """
+        logged = self._logged(None)
+        disjoint = [*self._imports(None), *(stretch.path for stretch in logged if stretch.whole)]
+        sources = [f"FROM {_parquet(disjoint)}"] if disjoint else []
+        sources += [
+            f"FROM {_parquet([stretch.path])} WHERE k > {stretch.after}" for stretch in logged if not stretch.whole
+        ]
+        if not sources:
             connection.register(f"{name}_empty", EVENTS.empty_table())
-            source = f"{name}_empty"
+            sources = [f"FROM {name}_empty"]
         columns = ", ".join(EVENTS.names)
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {columns} FROM {source}")
+        selects = " UNION ALL ".join(f"SELECT {columns} {source}" for source in sources)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {selects}")
 
     def read(self, partition: int, *, until: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """The partition's events with k < `until`, ordered by (k, message_id)."""
         wanted = list(columns or EVENTS.names)
         needed = [*wanted, *(name for name in ("k", "message_id") if name not in wanted)]
-        tables = [pq.read_table(file, columns=needed, partitioning=None) for file in self.files(partition)]
+        tables = _despite_merging(lambda: self._tables(partition, until, needed))
         if not tables:
             return EVENTS.empty_table().select(wanted)
         table = pa.concat_tables(tables)
@@ -103,11 +114,32 @@ class Archive:
             table = table.filter(pc.less(table["k"], until))
         return table.sort_by([("k", "ascending"), ("message_id", "ascending")]).select(wanted)
 
+    def read_log(self, partition: int, after: int, upto: int, limit: int | None = None) -> list[Admitted]:
+        """The first `limit` of the events that the log took with after < k <= upto, in its order; imports are not it.
+
+        For readers that fell behind what the log still holds.
+        """
+        return _despite_merging(lambda: self._read_log(partition, after, upto, limit))
+
     def logged_span(self, partition: int) -> tuple[int, int] | None:
         """The first and the last admission instant that came through the log, or None."""
-        self._refuse_other_bucketing()
-        spans = [_span(file) for file in self.path.glob(f"log/p={partition:03d}/*.parquet")]
-        return (min(span[0] for span in spans), max(span[1] for span in spans)) if spans else None
+        logged = self._logged(partition)
+        return (logged[0].first, logged[-1].last) if logged else None
+
+    def log_began(self, partition: int) -> int | None:
+        """The first admission instant that a log took, this partition's or one's that was moved here; None if none did.
+
+        History must not be imported behind it.
+        """
+        span = self.logged_span(partition)
+        moved = (self._marker() or {}).get("log_began")
+        began = [instant for instant in (span[0] if span else None, moved) if instant is not None]
+        return min(began) if began else None
+
+    def covered_until(self, partition: int) -> int:
+        """The admission instant of the last event that came through the log and is durable here, or 0."""
+        span = self.logged_span(partition)
+        return span[1] if span else 0
 
     @contextmanager
     def staged_import(self, batch: str) -> Iterator[Path]:
@@ -136,15 +168,15 @@ class Archive:
     def append_log(self, partition: int, epoch: int, events: Sequence[Admitted]) -> Path:
         """Write admitted events of one partition, in log order, as one file; durable when this returns."""
         self.agree_on_partitions()
-        folder = self.path / "log" / f"p={partition:03d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{epoch:06d}-{events[0].k:020d}-{events[-1].k:020d}.parquet"
-        staging = folder / f".{target.name}.{uuid.uuid4().hex}"
-        pq.write_table(to_table(events), staging, compression="zstd")
-        flush(staging)
-        staging.rename(target)
-        flush(folder)
-        return target
+        return write_log_file(self._folder(partition), epoch, events[0].k, events[-1].k, to_table(events))
+
+    def compact(self, partition: int, epoch: int) -> int:
+        """Merge small files of the log; how many have become superfluous. For who holds the partition's lease."""
+        return merge_neighbours(self._folder(partition), epoch)
+
+    def superfluous(self, partition: int) -> set[Path]:
+        """Files of the log that a reader who begins now does not open; one that began before may."""
+        return superfluous(self._folder(partition))
 
     def agree_on_partitions(self) -> None:
         """Refuse to mix two bucketings in one archive; the first writer decides."""
@@ -167,12 +199,52 @@ class Archive:
         for staging in self.path.glob(f"{_STAGING}*"):
             shutil.rmtree(staging, ignore_errors=True)
 
+    def _folder(self, partition: int) -> Path:
+        return self.path / "log" / f"p={partition:03d}"
+
+    def _imports(self, partition: int | None) -> list[Path]:
+        self._refuse_other_bucketing()
+        return sorted(self.path.glob(f"import/*/p={'*' if partition is None else f'{partition:03d}'}.parquet"))
+
+    def _logged(self, partition: int | None) -> list[Stretch]:
+        self._refuse_other_bucketing()
+        numbers = range(self.partitions) if partition is None else (partition,)
+        return [stretch for number in numbers for stretch in stretches(log_files(self._folder(number)))]
+
+    def _tables(self, partition: int, until: int | None, columns: Sequence[str]) -> list[pa.Table]:
+        tables = [pq.read_table(file, columns=list(columns), partitioning=None) for file in self._imports(partition)]
+        for stretch in self._logged(partition):
+            if until is None or stretch.first < until:
+                table = pq.ParquetFile(stretch.path).read(list(columns)).select(columns)
+                tables.append(table if stretch.whole else table.filter(pc.greater(table["k"], stretch.after)))
+        return tables
+
+    def _read_log(self, partition: int, after: int, upto: int, limit: int | None) -> list[Admitted]:
+        found: list[Admitted] = []
+        for stretch in self._logged(partition):
+            if stretch.last <= after or stretch.first > upto:
+                continue
+            for table in _groups(stretch.path, max(after, stretch.after), upto):
+                found += to_events(table if limit is None else table.slice(0, limit - len(found)))
+                if limit is not None and len(found) >= limit:
+                    return found
+        return found
+
+    def _marker(self) -> dict[str, int] | None:
+        """What `archive.json` says; None if it is not there."""
+        try:
+            said = json.loads((self.path / "archive.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return dict(said)
+
     def _refuse_other_bucketing(self) -> None:
         marker = self.path / "archive.json"
         try:
-            found = int(json.loads(marker.read_text(encoding="utf-8"))["partitions"])
-        except FileNotFoundError:
-            return
+            said = self._marker()
+            if said is None:
+                return
+            found = int(said["partitions"])
         except (ValueError, KeyError, TypeError):
             raise BadInput(
                 f'{marker} does not say how many partitions the archive has; write {{"format": 1, "partitions": N}} '
@@ -187,8 +259,11 @@ class Archive:
 
 def to_table(events: Sequence[Admitted]) -> pa.Table:
     """Admitted events as a table of the archive's schema."""
-    columns: dict[str, list[object]] = {name: [getattr(each.event, name) for each in events] for name in _OWN}
-    columns["properties"] = [json.dumps(each.event.properties, sort_keys=True) for each in events]
+    own = [each.event for each in events]
+    columns: dict[str, list[object]] = {name: list(map(attrgetter(name), own)) for name in _OWN}
+    columns["properties"] = [
+        json.dumps(said.properties, sort_keys=True) if said.properties else _NO_PROPERTIES for said in own
+    ]
     columns["e"] = [each.e for each in events]
     columns["k"] = [each.k for each in events]
     return pa.table({name: pa.array(columns[name], EVENTS.field(name).type) for name in EVENTS.names}, schema=EVENTS)
@@ -196,13 +271,34 @@ def to_table(events: Sequence[Admitted]) -> pa.Table:
 
 def to_events(table: pa.Table) -> Iterator[Admitted]:
     """The admitted events of a table of the archive's schema, in its order."""
-    columns = {name: table[name].to_pylist() for name in EVENTS.names}
-    for row in range(table.num_rows):
-        values = {name: columns[name][row] for name in _OWN}
-        values["properties"] = json.loads(values["properties"])
-        yield admit(Event(**values), columns["k"][row])
+    for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+        part = table.slice(start, _ROWS_AT_ONCE)
+        columns = {name: part[name].to_pylist() for name in EVENTS.names}
+        columns["properties"] = [{} if text == _NO_PROPERTIES else json.loads(text) for text in columns["properties"]]
+        # By position, column after column: three times as fast as by name, event after event.
+        yield from map(Admitted, map(Event, *(columns[name] for name in _OWN)), columns["e"], columns["k"])
 
 
-def _span(file: Path) -> tuple[int, int]:
-    _, first, last = file.stem.split("-")
-    return int(first), int(last)
+def _groups(path: Path, after: int, upto: int) -> Iterator[pa.Table]:
+    """The rows of a log file with after < k <= upto, one group of rows at a time, opening only those that have any."""
+    file = pq.ParquetFile(path)
+    place = file.schema_arrow.get_field_index("k")
+    for number in range(file.num_row_groups):
+        bounds = file.metadata.row_group(number).column(place).statistics
+        if bounds is None or (bounds.max > after and bounds.min <= upto):
+            table = file.read_row_group(number)
+            k = table["k"]
+            yield table.filter(pc.and_(pc.greater(k, after), pc.less_equal(k, upto)))
+
+
+def _despite_merging(read: Callable[[], _T]) -> _T:
+    """What `read` gives; anew if a file was merged into another and removed between being listed and being opened."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(FileNotFoundError):
+            return read()
+    return read()
+
+
+def _parquet(files: Sequence[Path]) -> str:
+    paths = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+    return f"read_parquet([{paths}], hive_partitioning = false)"

@@ -5,14 +5,19 @@ registry is the one place where features are defined. They know nothing of Feast
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import msgspec
+
+from behavior.aggregation import Aggregation
 from behavior.errors import BadDefinition
 from behavior.event import MINUTE_US
-from behavior.kinds import Aggregation
 from behavior.plan import FeatureDefinition, ViewDefinition
 from behavior.window import parse_span
 
 _SELECTS = "selects"
+# What is more than a text in an aggregation stands in its tag as JSON.
+_STRUCTURED = ("prior", "weights", "cap", "size", "events")
 
 
 def is_behavior_view(tags: Mapping[str, str]) -> bool:
@@ -37,8 +42,10 @@ def field_tags(aggregation: Aggregation) -> dict[str, str]:
     >>> field_tags(Aggregation("count", "purchase", over="7d"))
     {'kind': 'count', 'event': 'purchase', 'over': '7d'}
     """
-    said = {"kind": aggregation.kind, "event": aggregation.event, "field": aggregation.field, "over": aggregation.over}
-    return {key: value for key, value in said.items() if value is not None}
+    said = msgspec.to_builtins(aggregation)
+    return {
+        key: value if isinstance(value, str) else msgspec.json.encode(value).decode() for key, value in said.items()
+    }
 
 
 def definition_of(
@@ -67,15 +74,32 @@ def definition_of(
         owner=owner,
         description=description,
         personal_data=tags["personal_data"],
-        retention_us=parse_span(tags["retention"]),
-        interval_us=parse_span(tags["interval"]),
+        retention_us=_span_of(name, tags["retention"]),
+        interval_us=_span_of(name, tags["interval"]),
     )
 
 
 def _aggregation(view: str, field: str, tags: Mapping[str, str]) -> Aggregation:
-    if "kind" not in tags or "event" not in tags:
+    if "kind" not in tags:
         raise BadDefinition(f"view {view}, feature {field}: it has no aggregation; define it with count(), last(), ...")
-    return Aggregation(tags["kind"], tags["event"], tags.get("field"), tags.get("over"))
+    try:
+        said = {key: _untagged(key, tags[key]) for key in Aggregation.__struct_fields__ if key in tags}
+        return msgspec.convert(said, Aggregation)
+    except msgspec.DecodeError as error:  # of a part that is no JSON, or is of another type
+        raise BadDefinition(
+            f"view {view}, feature {field}: its tags cannot be read ({error}); define it anew"
+        ) from None
+
+
+def _untagged(key: str, text: str) -> Any:
+    return msgspec.json.decode(text) if key in _STRUCTURED else text
+
+
+def _span_of(view: str, text: str) -> int:
+    try:
+        return parse_span(text)
+    except BadDefinition as error:
+        raise BadDefinition(f"view {view}: {error}") from None
 
 
 def _span(span_us: int) -> str:

@@ -5,16 +5,14 @@ hexadecimal digits. The key is read from a file; without it nothing starts.
 """
 
 import hmac
-import os
 import re
-import secrets
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 from behavior.errors import BadInput
+from deployment.key_file import read_key, write_key
 
-_KEY_LINE = re.compile(r"(?P<id>[a-z0-9]{1,8}):(?P<hex>(?:[0-9a-f]{2}){32,})")
 _PSEUDONYM = re.compile(r"[a-z0-9]{1,8}-[0-9a-f]{32}")
 
 
@@ -30,24 +28,8 @@ class Pseudonyms:
 
     @classmethod
     def load(cls, path: Path) -> "Pseudonyms":
-        """Read the key file: one line, `<key id>:<64 or more hexadecimal digits>`.
-
-        Raises BadInput if it is missing, readable by others, or not of that form.
-        """
-        try:
-            if path.stat().st_mode & 0o077:
-                raise BadInput(f"the pseudonym key {path} can be read by others; run `chmod 600` on it")
-            line = path.read_text(encoding="ascii").strip()
-        except FileNotFoundError:
-            raise BadInput(f"there is no pseudonym key at {path}; make one with `opportune key`") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"the pseudonym key {path} cannot be read: {type(error).__name__}") from None
-        match = _KEY_LINE.fullmatch(line)
-        if match is None:
-            raise BadInput(
-                f"{path} is no pseudonym key; it must hold one line `<key id>:<64 or more hexadecimal digits>`"
-            )
-        return cls(match["id"], bytes.fromhex(match["hex"]))
+        """Read the key file. Raises BadInput if it is missing, readable by others, or no key of 32 bytes or more."""
+        return cls(*read_key(path, "pseudonym"))
 
     def user(self, raw_id: str) -> str:
         """The pseudonym of a user id."""
@@ -71,10 +53,4 @@ def make_key(path: Path, key_id: str = "k1") -> None:
     """Write a new random key that only its owner can read; an existing file is left alone with BadInput."""
     if re.fullmatch("[a-z0-9]{1,8}", key_id) is None:
         raise BadInput(f"{key_id!r} is no key id; it has 1 to 8 lower-case letters and digits")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise BadInput(f"{path} exists already; a new key would orphan every pseudonym made with it") from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{key_id}:{secrets.token_hex(32)}\n")
+    write_key(path, key_id, "a new key would orphan every pseudonym made with it")

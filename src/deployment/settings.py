@@ -8,67 +8,27 @@ No other module reads the environment.
 
 import json
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
-from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from behavior.errors import BadInput
+from deployment.setting_types import MemorySize, Port, Property, RedisUrl, Zone, names_cluster
 
 _PREFIX = "OPPORTUNE_"
 _CONFIG = "OPPORTUNE_CONFIG"
 _DEFAULT_FILE = Path("opportune.toml")
-_MEMORY = re.compile(r"\d+(\.\d+)?\s?[KMGT]i?B")
 
 
 def _in_home(name: str) -> Any:
     """A path below `home` unless given: a field whose default is made from the fields before it."""
     return lambda data: data["home"] / name
-
-
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"no time zone is called {name!r}; use an IANA name like Europe/Madrid") from None
-    return name
-
-
-def _memory_size(text: str) -> str:
-    if _MEMORY.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is no amount of memory; write it like 1500MB or 2GiB")
-    return text
-
-
-def _redis_scheme(url: str | None) -> str | None:
-    if url is not None and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("it is no Redis URL; write it like redis://127.0.0.1:6379/0")
-    return url
-
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class Property(BaseModel):
-    """A free property that events may carry: an integer with a decimal scale, or a text."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    scale: int | None = Field(None, ge=0, le=9, description="Decimal places: 1.25 with scale 2 is kept as 125.")
-    kind: Literal["number", "text"] = "number"
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.kind == "text") == (self.scale is not None):
-            raise ValueError('a property declares either `scale = <decimal places>` or `kind = "text"`')
-        return self
 
 
 class Settings(BaseSettings):
@@ -96,9 +56,13 @@ class Settings(BaseSettings):
         default_factory=_in_home("pseudonym.key"),
         description="Secret key of the pseudonyms, readable by its owner only.",
     )
+    sealing_key_file: Path = Field(
+        default_factory=_in_home("sealing.key"),
+        description="Secret key that rejected events are sealed with, readable by its owner only.",
+    )
     feature_repo: Path = Field(Path("feature_repo"), description="Directory of the feature definitions.")
 
-    redis_url: Annotated[str | None, AfterValidator(_redis_scheme)] = Field(
+    redis_url: RedisUrl = Field(
         None,
         repr=False,
         description="Redis to use, also read from `REDIS_URL`. Without one, `up` starts a Redis of its own.",
@@ -106,10 +70,19 @@ class Settings(BaseSettings):
     redis_password_file: Path | None = Field(
         None, description="File that holds the password for `redis_url`, so that it stands in no environment."
     )
+    redis_cluster: bool = Field(
+        False, description="`redis_url` names a node of a Redis Cluster; the other nodes are found through it."
+    )
     redis_prefix: str = Field(
         "opportune",
         pattern=r"^[A-Za-z0-9_.-]{1,64}$",
         description="First part of every Redis key; so deployments can share a Redis without meeting.",
+    )
+    redis_high_water: float = Field(
+        0.85,
+        gt=0,
+        lt=1,
+        description="Share of Redis's maxmemory from which on events are refused, so that consumers can still commit.",
     )
     partitions: int = Field(
         64, ge=1, le=1000, description="Partitions of the log and of the archive. Changed only by a rebuild."
@@ -119,9 +92,7 @@ class Settings(BaseSettings):
     port: Port = Field(50051, description="Port of the gRPC server. `up` chooses a free one unless this is set.")
     metrics_port: Port = Field(0, description="Port of a process's `/metrics`; 0 takes a free one.")
 
-    zone: Annotated[str, AfterValidator(_known_zone)] = Field(
-        "UTC", description="IANA time zone of users whose offset is not known."
-    )
+    zone: Zone = Field("UTC", description="IANA time zone of users whose offset is not known.")
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="The one base currency of all amounts, ISO 4217.")
     properties: dict[str, Property] = Field(
         default_factory=dict,
@@ -130,6 +101,12 @@ class Settings(BaseSettings):
     lateness_horizon_h: int = Field(
         48, ge=1, le=8760, description="Events older than this at admission are refused as too late (hours)."
     )
+    dead_letters: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="Rejected events that a partition keeps, sealed, for the lateness horizon; the oldest go first.",
+    )
     attribution_window_h: int = Field(
         168, ge=1, le=8760, description="A purchase this long after an impression is its outcome (hours)."
     )
@@ -137,9 +114,20 @@ class Settings(BaseSettings):
         1.0, ge=0, le=10, description="Largest correction that the learner may add to a margin, either way (logits)."
     )
 
-    memory_limit: Annotated[str, AfterValidator(_memory_size)] = Field(
-        "1500MB", description="Memory that DuckDB may use."
+    lease_s: float = Field(
+        3.0, ge=0.1, le=60, description="After a process died, its partitions are taken over in so long (seconds)."
     )
+    log_keep_s: float = Field(
+        3600.0, ge=0, description="Archived entries stay in the log for so long even if all consumers have read them."
+    )
+    log_max_entries: int = Field(
+        100_000,
+        ge=1,
+        description="Most archived entries of a partition that stay in the log; a consumer that is slower reads the "
+        "archive.",
+    )
+
+    memory_limit: MemorySize = Field("1500MB", description="Memory that DuckDB may use.")
     threads: int | None = Field(None, ge=1, le=1024, description="Threads that DuckDB may use; all cores unless set.")
 
     replay: bool = Field(
@@ -153,6 +141,11 @@ class Settings(BaseSettings):
             raise ValueError("production and replay exclude each other: in production nobody sets the clock")
         if self.redis_password_file is not None and self.redis_url is None:
             raise ValueError("redis_password_file is the password for redis_url, which is not set")
+        if self.redis_cluster and not names_cluster(self.redis_url):
+            raise ValueError(
+                "redis_cluster says that redis_url names a node of a cluster, like redis://host:6379; "
+                "no socket, and no database but 0"
+            )
         return self
 
     @classmethod

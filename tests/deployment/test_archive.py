@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from behavior.errors import BadInput
 from behavior.event import Admitted, Event, admit
 from deployment.archive import EVENTS, Archive, to_events, to_table
+from deployment.compaction import merge_neighbours
+from deployment.log_files import log_files
 
 text = st.text(max_size=8)
 maybe = st.none() | text
@@ -43,6 +46,7 @@ def everything(path: Path) -> list[str]:
     return sorted(str(found.relative_to(path)) for found in path.rglob("*") if found.is_file())
 
 
+@settings(deadline=None)
 @given(st.lists(admitted_events, max_size=5))
 def test_a_table_gives_back_the_events(events: list[Admitted]) -> None:
     """Every part of every event and both its times survive the table, absent parts and NULs included, in order."""
@@ -332,3 +336,193 @@ def test_what_killed_imports_staged_is_discarded(tmp_path: Path) -> None:
     (tmp_path / ".staging-dead" / "p=000.parquet").touch()
     archive.discard_unfinished()
     assert everything(tmp_path) == ["archive.json", "import/b1/p=000.parquet"]
+
+
+# ------------------------------------------------------------------------------------------------ overlapping files
+
+
+class Written:
+    """A log of one partition, and archivers that write it: each reads on from its own place, also when superseded."""
+
+    def __init__(self, archive: Archive, draw: random.Random) -> None:
+        self.archive = archive
+        self.folder = archive.path / "log" / "p=001"
+        self.draw = draw
+        self.log: list[Admitted] = []
+        self.places = [0]  # how far the archiver of each epoch has come
+
+    @property
+    def epoch(self) -> int:
+        """Of the archiver that owns the partition."""
+        return len(self.places) - 1
+
+    def append(self) -> None:
+        """A few more events in the log."""
+        k = self.log[-1].k if self.log else 0
+        for _ in range(self.draw.randrange(1, 9)):
+            k += self.draw.choice((1, 1, 7))
+            self.log.append(event(k, k))
+
+    def write(self, epoch: int) -> None:
+        """A file of some of what an archiver has not written yet."""
+        waiting = [each for each in self.log if each.k > self.places[epoch]]
+        if waiting:
+            part = waiting[: self.draw.randrange(1, len(waiting) + 1)]
+            self.archive.append_log(1, epoch, part)
+            self.places[epoch] = part[-1].k
+
+    def step(self) -> None:
+        """Whatever may happen next."""
+        match self.draw.randrange(7):
+            case 0 | 1:
+                self.append()
+                self.write(self.epoch)
+            case 2:
+                self.append()
+                self.places.append(self.archive.covered_until(1))
+            case 3 if self.epoch:
+                self.write(self.epoch - 1)
+            case 4:
+                merge_neighbours(self.folder, self.epoch, small=self.draw.choice((1, 10)))
+            case 5:
+                merge_neighbours(self.folder, self.epoch, most=self.draw.choice((5, 30)))
+            case 6:
+                for path in self.archive.superfluous(1):
+                    path.unlink()
+
+    def archived(self) -> list[Admitted]:
+        """What readers must get."""
+        return [each for each in self.log if each.k <= self.archive.covered_until(1)]
+
+    def incomplete(self) -> list[Path]:
+        """Files that are no complete copy of what their names say."""
+        return [
+            file.path
+            for file in log_files(self.folder)
+            if pq.read_table(file.path, columns=["k"], partitioning=None)["k"].to_pylist()
+            != [each.k for each in self.log if file.first <= each.k <= file.last]
+        ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_all_readers_get_each_event_once_however_files_overlap(tmp_path: Path, seed: int) -> None:
+    """Zombies, merging and removing in any order: `read`, DuckDB, `read_log` and the span agree with the log."""
+    written = Written(Archive(tmp_path / "archive", 4), random.Random(seed))
+    archive, draw = written.archive, written.draw
+    write_import(archive, "one", 1, [event(1, 0), event(2, 0)])
+    for _ in range(30):
+        written.step()
+        expected = written.archived()
+        assert list(to_events(archive.read(1)))[2:] == expected
+        assert written.incomplete() == []
+        assert archive.logged_span(1) == ((expected[0].k, expected[-1].k) if expected else None)
+        after, upto = sorted(draw.choices(range(written.log[-1].k + 2 if written.log else 2), k=2))
+        wanted = [each for each in expected if after < each.k <= upto]
+        assert archive.read_log(1, after, upto) == wanted
+        assert archive.read_log(1, after, upto, 3) == wanted[:3]
+        assert [a.k for a in to_events(archive.read(1, until=upto))][2:] == [a.k for a in expected if a.k < upto]
+    with duckdb.connect() as connection:
+        archive.create_view(connection)
+        found = connection.execute("SELECT k, message_id FROM events WHERE k > 0 ORDER BY k, message_id").fetchall()
+        assert found == [(each.k, each.event.message_id) for each in written.archived()]
+        rows = sum(pq.read_metadata(file).num_rows for file in archive.files(1))
+        assert rows >= len(found) + 2
+    assert len(written.log) > 30
+
+
+def test_files_that_add_nothing_are_not_opened(tmp_path: Path) -> None:
+    """A file whose stretch others cover is left out of what readers open; the newest of two that overlap is cut."""
+    archive = Archive(tmp_path / "archive", 4)
+    log = [event(k, k) for k in range(1, 31)]
+    for epoch, first, last in ((1, 1, 10), (2, 1, 20), (1, 11, 20), (3, 15, 30), (4, 16, 19)):
+        archive.append_log(1, epoch, log[first - 1 : last])
+    assert [path.name[:6] for path in archive.files(1)] == ["000002", "000003"]
+    assert {path.name[:6] for path in archive.superfluous(1)} == {"000001", "000004"}
+    assert [a.k for a in to_events(archive.read(1))] == list(range(1, 31))
+
+
+def test_merging_writes_an_event_a_few_times_only(tmp_path: Path) -> None:
+    """160 flushes end in few files, and what has been merged is merged again only with as much that is new."""
+    archive = Archive(tmp_path / "archive", 4)
+    folder = archive.path / "log" / "p=001"
+    rows = 0
+    for number in range(160):
+        archive.append_log(1, 1, [event(number, number)])
+        if number % 8 == 7:
+            known = set(folder.iterdir())
+            merge_neighbours(folder, 1, small=1)
+            rows += sum(pq.read_metadata(path).num_rows for path in set(folder.iterdir()) - known)
+            for path in archive.superfluous(1):
+                path.unlink()
+    assert len(archive.files(1)) <= 8
+    assert rows < 160 * 7
+    assert [a.k for a in to_events(archive.read(1))] == list(range(160))
+
+
+def test_a_reader_goes_on_when_files_are_merged_under_its_hands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was listed and is gone when it is opened is no error: its events are in another one by then."""
+    archive = Archive(tmp_path / "archive", 4)
+    for k in range(1, 11):
+        archive.append_log(1, 1, [event(k, k)])
+    opened = pq.ParquetFile
+    merged: list[int] = []
+
+    def meanwhile(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name.startswith("000001-00000000000000000003") and not merged:
+            merged.append(1)
+            archive.compact(1, 2)
+            for each in archive.superfluous(1):
+                each.unlink()
+        return opened(path, *args, **kwargs)
+
+    for read in (lambda: to_events(archive.read(1)), lambda: archive.read_log(1, 0, 10)):
+        merged.clear()
+        for path in (archive.path / "log" / "p=001").iterdir():
+            path.unlink()
+        for k in range(1, 11):
+            archive.append_log(1, 1, [event(k, k)])
+        with monkeypatch.context() as patch:
+            patch.setattr(pq, "ParquetFile", meanwhile)
+            assert [a.k for a in read()] == list(range(1, 11))
+        assert merged
+
+
+def test_a_lagging_reader_opens_only_the_rows_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a large file only the groups of rows are read that have what is asked for."""
+    archive = Archive(tmp_path / "archive", 4)
+    archive.append_log(1, 1, [event(k, k) for k in range(1, 50_001)])
+    groups: list[int] = []
+    original = pq.ParquetFile.read_row_group
+
+    def noted(self: pq.ParquetFile, number: int, *args: Any, **kwargs: Any) -> Any:
+        groups.append(number)
+        return original(self, number, *args, **kwargs)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
+    assert [a.k for a in archive.read_log(1, 30_000, 30_010)] == list(range(30_001, 30_011))
+    assert [a.k for a in archive.read_log(1, 10, 50_000, 100)] == list(range(11, 111))
+    assert len(groups) == 2
+
+
+def test_what_a_killed_archiver_left_is_superfluous(tmp_path: Path) -> None:
+    """An unfinished file is never read, and is found to be removed."""
+    archive = Archive(tmp_path / "archive", 4)
+    finished = archive.append_log(1, 1, [event(1, 1)])
+    unfinished = finished.with_name(f".{finished.name}.{'0' * 32}")
+    unfinished.write_bytes(b"PAR1")
+    assert archive.superfluous(1) == {unfinished}
+    assert archive.files(1) == [finished]
+    assert archive.superfluous(2) == set()
+
+
+def test_a_new_folder_is_on_disk_before_its_files_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut must not lose the name of a partition's folder, with its files in it."""
+    flushed: list[str] = []
+    monkeypatch.setattr("deployment.log_files.flush", lambda path: flushed.append(path.name))
+    archive = Archive(tmp_path / "archive", 4)
+    archive.append_log(1, 1, [event(1, 10)])
+    assert flushed[:2] == ["log", "archive"]
+    archive.append_log(1, 1, [event(2, 11)])
+    assert flushed.count("log") == 1

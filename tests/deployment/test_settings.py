@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from behavior.errors import BadInput
-from deployment.settings import Property, Settings, load, reference
+from deployment.setting_types import Property
+from deployment.settings import Settings, load, reference
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
-"""A user's hash, decoded: the scorer and the Feast plug-in read it with these functions."""
+"""A user's hash, as one read returns it: the scorer and the Feast plug-in take values from it with these functions."""
 
-import pytest
-
-from behavior.errors import OpportuneError
+from behavior.column import Column
 from behavior.event import DAY_US, PERSONALIZATION, Admitted, Event
-from behavior.kinds import age, count
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
 from behavior.state import encode, fold
-from deployment.user_state import columns, decode_user, state_field
+from behavior.words import age, count
+from deployment.user_state import UserState, columns, state_field
 
 T = 20_000 * DAY_US
 FEATURES = tuple(FeatureDefinition(each.name, each) for each in (count("purchase", over="24h"), age("purchase")))
@@ -19,48 +17,76 @@ PLAN = Plan(
     ]
 )
 PEOPLE, PAIRS = PLAN.view("people"), PLAN.view("pairs")
-EVENT = Admitted(Event("m1", "purchase", "k1-ada", T, category="TEA", purposes=PERSONALIZATION), T, T)
+CATEGORIES = ("TEA", "a|b", "käse", "")
 
 
-def stored(*categories: str) -> dict[bytes, bytes]:
+def bought(category: str, t: int = T) -> Admitted:
+    return Admitted(Event("m1", "purchase", "k1-ada", t, category=category, purposes=PERSONALIZATION), t, t)
+
+
+def stored(*categories: str) -> UserState:
     """A user's hash after one purchase in each category."""
-    fields = {state_field(PEOPLE): encode(PEOPLE, fold(PEOPLE, None, EVENT))}
-    return fields | {state_field(PAIRS, each): encode(PAIRS, fold(PAIRS, None, EVENT)) for each in categories}
+    fields = {state_field(PEOPLE): encode(PEOPLE, fold(PEOPLE, None, bought("TEA")))}
+    for each in categories:
+        fields[state_field(PAIRS, each)] = encode(PAIRS, fold(PAIRS, None, bought(each)))
+    return UserState(PLAN, fields)
 
 
-def test_every_field_becomes_a_state() -> None:
-    """User views by name, pair views by name and category, also for categories that hold the separator."""
-    state = decode_user(PLAN, stored("TEA", "a|b", "käse"))
-    assert set(state.user) == {"people"}
-    assert set(state.pairs["pairs"]) == {"TEA", "a|b", "käse"}
-    assert state.pairs["pairs"]["a|b"].seen_e == T
+def counts(found: dict[str, Column]) -> list[int | None]:
+    (name,) = (name for name in found if name.endswith("count_24h"))
+    column = found[name]
+    return [int(value) if there else None for value, there in zip(column.values, column.valid, strict=True)]
 
 
-def test_only_the_categories_asked_for_are_decoded() -> None:
-    """A request for few candidates does not pay for all categories that the user ever bought in."""
-    assert set(decode_user(PLAN, stored("TEA", "MILK"), ["MILK", "BREAD"]).pairs["pairs"]) == {"MILK"}
+def test_a_user_view_is_one_row() -> None:
+    """Whichever categories are asked for; an unknown user's row is missing."""
+    for asked in ([], ["TEA"], ["TEA", "MILK"]):
+        assert counts(stored("TEA").columns(PEOPLE, asked, T + 1)) == [1]
+        assert counts(UserState(PLAN, {}).columns(PEOPLE, asked, T + 1)) == [None]
 
 
-def test_an_unknown_user_has_no_state() -> None:
-    """An empty hash is a user of whom nothing is known; every pair view is there all the same."""
-    state = decode_user(PLAN, {})
-    assert state.user == {}
-    assert state.pairs == {"pairs": {}}
+def test_a_pair_view_is_a_row_per_category() -> None:
+    """In the order and as often as asked for, whatever stands in the category; those without a state are missing."""
+    state = stored(*CATEGORIES[:3])
+    asked = ["käse", "MILK", "a|b", "TEA", "käse"]
+    found = state.columns(PAIRS, asked, T + 1)
+    assert counts(found) == [1, None, 1, 1, 1]
+    assert set(found) == {"pairs:purchase_count_24h", "pairs:purchase_age_s"}
+    assert counts(UserState(PLAN, {}).columns(PAIRS, asked, T + 1)) == [None] * 5
+    assert counts(state.columns(PAIRS, [], T + 1)) == []
 
 
-@pytest.mark.parametrize("field", [b"strangers", b"people|TEA", b"pairs", b"everybody"])
-def test_a_field_of_another_plan_is_refused(field: bytes) -> None:
-    """State that the plan cannot explain is not skipped."""
-    with pytest.raises(OpportuneError, match="no view of the plan"):
-        decode_user(PLAN, {field: stored()[b"people"]})
+def test_the_users_categories_are_those_with_a_state() -> None:
+    """In order, each once; a user view is none of them."""
+    assert stored("käse", "TEA", "a|b").categories() == ["TEA", "a|b", "käse"]
+    assert stored().categories() == []
 
 
-def test_columns_are_final_values_at_the_instant() -> None:
-    """One row per state, in order; no state is missing, and what a window has passed no longer counts."""
-    state = decode_user(PLAN, stored("TEA")).pairs["pairs"]["TEA"]
-    found = columns(PAIRS, [None, state], T + 1)
-    assert found["pairs:purchase_count_24h"].valid.tolist() == [False, True]
-    assert found["pairs:purchase_count_24h"].values[1] == 1
-    later = columns(PAIRS, [state], T + 2 * DAY_US)
-    assert later["pairs:purchase_count_24h"].values.tolist() == [0]
-    assert later["pairs:purchase_age_s"].values.tolist() == [2 * 86_400.0]
+def test_fields_are_told_apart_by_their_letter() -> None:
+    """The plan of the hash names the views; a category that begins like another view's field is a category."""
+    fields = {state_field(view, category) for view in (PEOPLE, PAIRS) for category in (None, *CATEGORIES[:3], "b")}
+    assert len(fields) == 10
+    assert {PLAN.lettered(field).name for field in fields} == {"people", "pairs"}
+    assert counts(stored("TEA").columns(PAIRS, ["bTEA"], T + 1)) == [None]
+
+
+def test_values_are_final_and_fall_by_themselves() -> None:
+    """At the instant that is asked: what a window has passed no longer counts, and ages grow."""
+    state = stored("TEA")
+    for view, asked in ((PEOPLE, []), (PAIRS, ["TEA"])):
+        assert counts(state.columns(view, asked, T + 1)) == [1]
+        later = state.columns(view, asked, T + 2 * DAY_US)
+        assert counts(later) == [0]
+        assert later[f"{view.name}:purchase_age_s"].values.tolist() == [2 * 86_400.0]
+        gone = state.columns(view, asked, T + 400 * DAY_US)
+        assert [column.valid.tolist() for column in gone.values()] == [[False], [False]]
+
+
+def test_columns_of_stored_states() -> None:
+    """One row per state, in order; no state is missing. A view of everybody answers from its last whole interval."""
+    state = stored("TEA").fields[state_field(PAIRS, "TEA")]
+    found = columns(PAIRS, [None, state, None, state], T + 1)
+    assert counts(found) == [None, 1, None, 1]
+    everybody = PLAN.view("everybody")
+    data = encode(everybody, fold(everybody, None, bought("TEA")))
+    assert columns(everybody, [data], T + 90_000_000)["everybody:purchase_age_s"].values.tolist() == [60.0]

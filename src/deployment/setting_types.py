@@ -1,0 +1,57 @@
+"""The types of settings that check themselves: what a zone, an amount of memory, a Redis URL or a property must be."""
+
+import re
+from typing import Annotated, Literal, Self
+from urllib.parse import parse_qs, urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+_MEMORY = re.compile(r"\d+(\.\d+)?\s?[KMGT]i?B")
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"no time zone is called {name!r}; use an IANA name like Europe/Madrid") from None
+    return name
+
+
+def _memory_size(text: str) -> str:
+    if _MEMORY.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is no amount of memory; write it like 1500MB or 2GiB")
+    return text
+
+
+def _redis_scheme(url: str | None) -> str | None:
+    if url is not None and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("it is no Redis URL; write it like redis://127.0.0.1:6379/0")
+    return url
+
+
+def names_cluster(url: str | None) -> bool:
+    """Whether the URL can be that of a cluster's node: no socket, and no database but 0."""
+    parts = urlsplit(url or "")
+    return parts.scheme in ("redis", "rediss") and parts.path in ("", "/", "/0") and "db" not in parse_qs(parts.query)
+
+
+class Property(BaseModel):
+    """A free property that events may carry: an integer with a decimal scale, or a text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: int | None = Field(None, ge=0, le=9, description="Decimal places: 1.25 with scale 2 is kept as 125.")
+    kind: Literal["number", "text"] = "number"
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.kind == "text") == (self.scale is not None):
+            raise ValueError('a property declares either `scale = <decimal places>` or `kind = "text"`')
+        return self
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Zone = Annotated[str, AfterValidator(_known_zone)]
+MemorySize = Annotated[str, AfterValidator(_memory_size)]
+RedisUrl = Annotated[str | None, AfterValidator(_redis_scheme)]
