@@ -1,62 +1,181 @@
-"""From the log to the archive: a thin consumer whose files are its offset."""
+"""From the log to the archive: a thin consumer whose files are its offset.
+
+    log ──▶ events in memory ──▶ one file per partition ──▶ note in Redis what is durable, trim the log behind it
+                                        └─▶ now and then: merge small files into larger ones
+
+Any number of archivers share the partitions by leases. Killed at any instant, the next one reads on from the last file;
+one that lost its lease without noticing writes what its successor writes too, and readers take each event once.
+"""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from behavior.errors import BadInput, OpportuneError
 from behavior.event import Admitted, admit, decode
 from behavior.served import EVENT_ENTRY
 from deployment.archive import Archive
+from deployment.clock import Clock, replay_key
+from deployment.keys import Keys
+from scoring.consumer_offsets import slowest
+from scoring.leases import Leases
 from scoring.log import Log, share_of_each
+from scoring.trimming import Archived, Trimming
+
+if TYPE_CHECKING:
+    import redis
+
+    from deployment.settings import Settings
 
 _log = logging.getLogger("opportune.archive")
-# A file per partition is written when this many events wait or the oldest has waited this long (real seconds).
-FLUSH_EVENTS = 5_000
+# Files are written when this many events wait or when the last ones are this old (real seconds).
+FLUSH_EVENTS = 50_000
 FLUSH_AFTER_S = 5.0
 WAIT_MS = 200
+# Files that a partition may collect before they are merged.
+MANY_FILES = 64
+# How long (real seconds) a merged file stays: somebody may have listed it, and may read for long.
+KEPT_S = 3_600.0
+
+
+@dataclass(slots=True)
+class _Place:
+    """One partition owned by this process, `files` of which have been written since the last merging."""
+
+    epoch: int
+    read: int
+    event: int
+    files: int
+    waiting: list[Admitted] = field(default_factory=list)
 
 
 class Archiver:
-    """Appends admitted events of all partitions to the archive, each once."""
+    """Appends admitted events of the partitions that it owns to the archive, each once."""
 
-    def __init__(self, log: Log, archive: Archive) -> None:
+    def __init__(self, log: Log, archive: Archive, leases: Leases, trimming: Trimming) -> None:
         self._log = log
         self._archive = archive
-        spans = {number: archive.logged_span(number) for number in range(archive.partitions)}
-        self._offsets = {number: span[1] if span else 0 for number, span in spans.items()}
-        self._waiting: dict[int, list[Admitted]] = {}
-        self._waiting_since: float | None = None
+        self._leases = leases
+        self._trimming = trimming
+        self._places: dict[int, _Place] = {}
+        self._flushed = time.monotonic()
+        # Files that nobody needs any more, and since when this process knows (real seconds).
+        self._superfluous: dict[Path, float] = {}
 
     def run(self, stopping: threading.Event, archived: Callable[[int], None] = lambda events: None) -> None:
-        """Archive until told to stop; what was read by then is written before this returns."""
+        """Archive until told to stop; what was read by then is written, and the leases are free, when this returns."""
         while not stopping.is_set():
-            self.step(WAIT_MS)
+            self.step(min(WAIT_MS, self._leases.pause_ms))
             if self._is_due():
                 archived(self.flush())
         archived(self.flush())
+        self._leases.release()
 
     def step(self, wait_ms: int = 0) -> int:
-        """Take in what the log holds beyond what is archived or waiting; the number of entries."""
-        entries = self._log.read(self._offsets, wait_ms, share_of_each(self._archive.partitions))
+        """Take in what the log holds beyond what is archived or waiting; the number of entries.
+
+        Raises BadInput if the log was trimmed beyond what this archive holds.
+        """
+        self._adopt(self._leases.refresh())
+        offsets = {number: place.read for number, place in self._places.items()}
+        try:
+            entries = self._log.read(offsets, wait_ms, share_of_each(len(offsets)))
+        except OpportuneError:
+            # A successor trims what this process, having slept, has not read yet; then there is nothing to do here.
+            if self._adopt(self._leases.refresh(at_once=True)):
+                return 0
+            raise
         for entry in entries:
-            self._offsets[entry.partition] = entry.k
+            place = self._places[entry.partition]
+            place.read = entry.k
             if entry.type == EVENT_ENTRY:
-                self._waiting.setdefault(entry.partition, []).append(admit(decode(entry.payload), entry.k))
-                self._waiting_since = self._waiting_since or time.monotonic()
+                place.waiting.append(admit(decode(entry.payload), entry.k))
         return len(entries)
 
     def flush(self) -> int:
-        """Write one file per partition that has waiting events; the number of events that are durable now."""
-        written = sum(len(events) for events in self._waiting.values())
-        for number, events in self._waiting.items():
-            # Epoch 0: there is one archiver until partitions are leased.
-            self._archive.append_log(number, 0, events)
-        self._waiting = {}
-        self._waiting_since = None
+        """Write one file per partition that has waiting events, and let the log go behind; how many were written."""
+        written = 0
+        for number, place in self._places.items():
+            if place.waiting:
+                self._archive.append_log(number, place.epoch, place.waiting)
+                written += len(place.waiting)
+                place.event = place.waiting[-1].k
+                place.waiting = []
+                place.files += 1
+                self._leases.refresh()  # writing many files may take longer than a lease
+        lost = self._trimming.note(
+            {number: (place.epoch, Archived(place.read, place.event)) for number, place in self._places.items()}
+        )
+        if lost:
+            self._adopt(self._leases.refresh(at_once=True))
+        self._tidy()
+        self._flushed = time.monotonic()
         return written
 
+    def _adopt(self, owned: Mapping[int, int]) -> bool:
+        """Begin with the partitions that are new, drop those that are gone; whether there were any."""
+        gone = [number for number, place in self._places.items() if owned.get(number) != place.epoch]
+        for number in gone:
+            del self._places[number]
+        new = [number for number in owned if number not in self._places]
+        if new:
+            noted = self._trimming.archived(new)
+            for number in new:
+                self._places[number] = self._begin(number, owned[number], noted[number])
+            _log.info("archiving %d of %d partitions", len(self._places), self._archive.partitions)
+        return bool(gone or new)
+
+    def _begin(self, number: int, epoch: int, noted: Archived) -> _Place:
+        event = self._archive.covered_until(number)
+        files = len(self._archive.files(number))
+        if event >= noted.event:
+            # Behind the last event there may be served entries, which no file tells of.
+            return _Place(epoch, max(event, noted.until), event, files)
+        missing = f"{self._archive.path} lacks events of partition {number} up to {noted.event} that were archived"
+        if noted.trimmed > event:
+            raise BadInput(f"{missing}, and the log holds them no more; set `archive` to the directory that has them")
+        _log.warning("%s; archiving them again from the log", missing)
+        return _Place(epoch, event, event, files)
+
     def _is_due(self) -> bool:
-        waiting = sum(len(events) for events in self._waiting.values())
-        overdue = self._waiting_since is not None and time.monotonic() - self._waiting_since >= FLUSH_AFTER_S
-        return waiting >= FLUSH_EVENTS or overdue
+        waiting = sum(len(place.waiting) for place in self._places.values())
+        return waiting >= FLUSH_EVENTS or time.monotonic() - self._flushed >= FLUSH_AFTER_S
+
+    def _tidy(self) -> None:
+        """Merge the files of the partition that has most of them, if it has many; remove what was merged long ago."""
+        number, place = max(self._places.items(), key=lambda each: each[1].files, default=(0, None))
+        if place is None or place.files <= MANY_FILES:
+            return
+        place.files = 0
+        try:
+            merged = self._archive.compact(number, place.epoch)
+        except FileNotFoundError:
+            return  # a successor is merging them
+        now = time.monotonic()
+        folder = self._archive.superfluous(number)
+        _log.info("partition %d: %d files merged", number, merged)
+        for path in folder:
+            if now - self._superfluous.setdefault(path, now) >= KEPT_S:
+                path.unlink(missing_ok=True)
+                del self._superfluous[path]
+
+
+def archiver_of(settings: "Settings", client: "redis.Redis", archive: Archive, holder: str) -> Archiver:
+    """An archiver of a deployment, which shares the partitions with all others; `holder` names this process."""
+    keys = Keys(settings.redis_prefix, settings.partitions)
+    leases = Leases(
+        client, keys, "archive", holder, round(settings.lease_s * 1000), keys.meta, epoch_field="epoch:archive"
+    )
+    trimming = Trimming(
+        client,
+        keys,
+        Clock(client, replay_key(keys, replay=settings.replay)),
+        keep_s=settings.log_keep_s,
+        most=settings.log_max_entries,
+        slowest=lambda partitions: slowest(client, keys, partitions),
+    )
+    return Archiver(Log(client, keys), archive, leases, trimming)

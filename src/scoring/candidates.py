@@ -1,6 +1,6 @@
 """Who is ranked when a request names nobody: the categories that all users together buy most."""
 
-from behavior.kinds import Aggregation
+from behavior.aggregation import Aggregation
 from behavior.plan import Feature, Plan
 from deployment.snapshot import Snapshot
 
@@ -9,17 +9,17 @@ POPULARITY = Aggregation("count", "purchase", None, "30d")
 POPULAR = 100
 
 
-def popular(plan: Plan, snapshot: Snapshot) -> tuple[str, ...]:
+def popular(snapshot: Snapshot) -> tuple[str, ...]:
     """The POPULAR categories with most purchases in 30 days, most first, ties by id.
 
     Empty if none was bought, or if no feature of the plan counts them.
     """
-    feature = _popularity(plan)
+    feature = _popularity(snapshot.plan)
     if feature is None:
         return ()
     name = feature.ref.partition(":")[0]
-    ids = list(snapshot.views[name].ids) if name in snapshot.views else []
-    counts = snapshot.lookup(plan, name, ids)[feature.ref]
+    ids = snapshot.ids(name)
+    counts = snapshot.lookup(name, ids)[feature.ref]
     bought = [
         (-int(count), category)
         for category, count, known in zip(ids, counts.values, counts.valid, strict=True)

@@ -3,7 +3,8 @@
     message ─ consent? ─ readable? ─ pseudonyms ─ rules of admission ─▶ offer to the user's partition ─▶ fate
 
 Every event that is answered is counted in the script that appends: received = accepted + duplicate + rejected +
-dropped. What the log did not take is never acknowledged.
+dropped. The same script keeps what it rejects, whole and sealed, as a dead letter. What the log did not take is never
+acknowledged.
 """
 
 import asyncio
@@ -20,9 +21,12 @@ from behavior.event import PURPOSES, SECOND_US, Event
 from behavior.partition import partition_of
 from deployment.clock import AsyncClock
 from deployment.pseudonym import Pseudonyms
-from deployment.settings import Property, Settings
+from deployment.sealing import Sealing
+from deployment.setting_types import Property
+from deployment.settings import Settings
 from deployment.zone import offsets_at
-from scoring.log import Fate, LogWriter, Offer, offer_dropped, offer_event, offer_rejected
+from scoring.dead_letters import write_letter
+from scoring.log_writer import Fate, Letter, LogWriter, Offer, offer_dropped, offer_event, offer_rejected
 from scoring.v1 import scoring_pb2 as wire
 
 MAX_EVENTS = 1000
@@ -66,6 +70,7 @@ class Collect:
     log: LogWriter
     clock: AsyncClock
     pseudonyms: Pseudonyms
+    sealing: Sealing
     settings: Settings
 
     async def track(self, reported: Sequence[wire.Event]) -> list[Outcome]:
@@ -108,10 +113,15 @@ class Collect:
         purposes = purposes_of(message)
         if not purposes:
             return partition, offer_dropped(_NO_CONSENT), ""
+        letter = self._letter(message)
         try:
-            return partition, offer_event(self._read(message, user, purposes)), ""
+            return partition, offer_event(self._read(message, user, purposes), letter), ""
         except Refused as refused:
-            return partition, offer_rejected(refused.reason), str(refused)
+            return partition, offer_rejected(refused.reason, letter), str(refused)
+
+    def _letter(self, message: wire.Event) -> Letter:
+        """The whole message as it was reported, once it is asked for."""
+        return lambda reason: write_letter(self.sealing, message, reason)
 
     def _pseudonym(self, message: wire.Event) -> str:
         """The user's pseudonym, else the anonymous one, else an empty text."""

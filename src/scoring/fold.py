@@ -1,160 +1,195 @@
-"""From the log to the states: read a stretch, fold it in, commit states and offset together.
+"""From the log to the states: read a stretch, fold it in, commit states, deltas and offset together.
 
-    log ──▶ partition states ──▶ commit (states + partials + offset, one script)
-                             └─▶ at each whole interval: close every partition, publish the snapshot
+    log ──▶ partition states ──▶ commit (user states + deltas + offset, one script per partition)
+                             └─▶ close: nothing before s can come any more (idle partitions, one script)
 
-A commit carries the epoch under which this process took the partition over; a process that was superseded is refused
-by the script and stops. Killed at any instant, the next one continues from the stored offset and gives the same bits.
+A commit carries the epoch under which this process took the partition over: whoever was superseded is refused by the
+script, and lets the partition go. Killed at any instant, the next one continues from the stored offset and gives the
+same bits. Snapshots are made from the deltas by the publisher (`publishing`).
 """
 
+import gc
 import logging
-import threading
-from collections.abc import Callable, Sequence
-from importlib.resources import files
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-import redis
-
-from behavior.errors import Fenced
 from behavior.event import Admitted, admit, decode
 from behavior.plan import Plan
 from behavior.served import EVENT_ENTRY
-from deployment import snapshot
 from deployment.clock import Clock
+from deployment.generations import Plans
 from deployment.keys import Keys
 from scoring.log import Entry, Log, share_of_each
-from scoring.partition_states import PartitionStates, encode_partials, encode_user, fields_touched
-from scoring.publishing import Publisher
+from scoring.partition_states import PartitionStates, fields_touched
+from scoring.scripts import Run, Script, lua
 
 _log = logging.getLogger("opportune.fold")
-WAIT_MS = 50
-_PUBLISH = """
-if tonumber(redis.call('GET', KEYS[2]) or '-1') >= tonumber(ARGV[2]) then return 0 end
-redis.call('MSET', KEYS[1], ARGV[1], KEYS[2], ARGV[2])
-return 1
-"""
 
 
+class Grant(NamedTuple):
+    """What this process may write: the states of a generation, under an epoch."""
+
+    generation: int
+    epoch: int
+
+
+@dataclass(slots=True)
 class Partition:
-    """One partition owned by this process: its place in the log and what it holds in memory."""
+    """One partition owned by this process: its place in the log, up to where it is closed, what it holds in memory."""
 
-    def __init__(self, number: int, epoch: int, offset: int, states: PartitionStates) -> None:
-        self.number = number
-        self.epoch = epoch
-        self.offset = offset
-        self.states = states
+    number: int
+    grant: Grant
+    offset: int
+    closed: int
+    states: PartitionStates
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that its states are folded under."""
+        return self.states.plan
 
 
 class Fold:
-    """Folds all partitions of a deployment, one process for all of them."""
+    """Folds the partitions that it owns; `own` says which these are."""
 
-    def __init__(self, client: "redis.Redis", keys: Keys, log: Log, clock: Clock, plan: Plan, partitions: int) -> None:
+    def __init__(self, client: Any, keys: Keys, log: Log, clock: Clock, plans: Plans) -> None:
         self._client = client
         self._keys = keys
         self._log = log
         self._clock = clock
-        self._plan = plan
-        self._commit_script = client.register_script(_lua("commit.lua"))
-        self._close_script = client.register_script(_lua("close.lua"))
-        self._publisher = Publisher(plan)
-        self._batch = share_of_each(partitions)
-        # What was really published bounds what any predecessor can have folded, so a restart never mixes intervals.
-        self._published_s = int(client.get(keys.snapshot_version()) or -plan.interval_us)
-        self.partitions = [self._take_over(number) for number in range(partitions)]
+        self._plans = plans
+        self._commit, self._close = Script(client, lua("commit.lua")), Script(client, lua("close.lua"))
+        self.partitions: dict[int, Partition] = {}
+        # Whether a partition was let go since this was last set to False: what is known of leases is out of date.
+        self.is_fenced = False
 
-    def run(self, stopping: threading.Event, folded: Callable[[int, int], None] = lambda events, s: None) -> None:
-        """Fold until told to stop; `folded(number of events, instant of the snapshot)` is called after each round."""
-        while not stopping.is_set():
-            s = self.due()
-            if s is not None:
-                self.publish(s)
-            folded(self.step(WAIT_MS), self._published_s)
+    def own(self, grants: Mapping[int, Grant]) -> None:
+        """Take over the partitions that are new or granted anew, and let go of those that are granted no more."""
+        for number in [number for number, mine in self.partitions.items() if grants.get(number) != mine.grant]:
+            del self.partitions[number]
+        new = [number for number in grants if number not in self.partitions]
+        if not new:
+            return
+        with self._client.pipeline(transaction=False) as together:
+            for number in new:
+                together.hmget(self._keys.place(number, grants[number].generation), "offset", "s")
+                together.hgetall(self._keys.deltas(number, grants[number].generation))
+            answers = together.execute()
+        for number, (offset, s), deltas in zip(new, answers[::2], answers[1::2], strict=True):
+            states = PartitionStates(self._plans.of(self._client, grants[number].generation))
+            closed = int(s or 0)
+            states.load_deltas({name: data for name, data in deltas.items() if int(name.partition(b"|")[0]) > closed})
+            self.partitions[number] = Partition(number, grants[number], int(offset or 0), closed, states)
 
     def step(self, wait_ms: int = 0) -> int:
-        """Fold what the log holds beyond the stored offsets, one batch per partition; the number of entries."""
-        # Entries of the next interval wait until this one is published, so that partials never hold their own future.
-        due = self._published_s + self._plan.interval_us
-        entries = self._log.read(self._offsets(), wait_ms, self._batch)
-        return sum(self._fold_entries(number, batch, due) for number, batch in by_partition(entries).items())
-
-    def due(self) -> int | None:
-        """The instant of the snapshot that can be published now, or None if it has been."""
+        """Fold what the log holds beyond the stored offsets, close what time has passed; the number of entries."""
+        # Read before the log: what is not in the log afterwards is admitted later than this.
         now = self._clock.now()
-        s = now - now % self._plan.interval_us
-        return s if s > self._published_s else None
+        offsets = {number: partition.offset for number, partition in self.partitions.items()}
+        entries = self._log.read(offsets, wait_ms, share_of_each(self._keys.partitions))
+        if entries:
+            with _no_cycles():
+                self._fold(by_partition(entries))
+        self._close_passed(now)
+        return len(entries)
 
-    def publish(self, s: int) -> None:
-        """Fold everything before s, close the interval in every partition, and publish the snapshot at s."""
-        waiting = list(self.partitions)
-        while waiting:
-            waiting = [partition for partition in waiting if not self._close(partition, s)]
-            offsets = {partition.number: partition.offset for partition in waiting}
-            for number, batch in by_partition(self._log.read(offsets, 0, self._batch) if offsets else []).items():
-                self._fold_entries(number, batch, s)
-        whole = self._publisher.snapshot(s, [partition.states for partition in self.partitions])
-        write_snapshot(self._client, self._keys, whole)
-        self._published_s = s
+    def _fold(self, entries: Mapping[int, Sequence[Entry]]) -> None:
+        """Load, fold and commit the stretches of all partitions, each step in one round trip."""
+        events = {
+            number: [admit(decode(entry.payload), entry.k) for entry in mine if entry.type == EVENT_ENTRY]
+            for number, mine in entries.items()
+        }
+        self._load(events)
+        for number, mine in events.items():
+            add = self.partitions[number].states.add
+            for event in mine:
+                add(event)
+        upto = {number: mine[-1].k for number, mine in entries.items()}
+        runs = [self._committing(self.partitions[number], offset) for number, offset in upto.items()]
+        for (number, offset), committed in zip(upto.items(), self._commit.run(runs), strict=True):
+            if committed:
+                self._committed(self.partitions[number], offset)
+            else:
+                self._let_go(number)
 
-    def _offsets(self) -> dict[int, int]:
-        return {partition.number: partition.offset for partition in self.partitions}
-
-    def _fold_entries(self, number: int, entries: Sequence[Entry], before: int) -> int:
-        ready = [entry for entry in entries if entry.k < before]
-        if not ready:
-            return 0
-        partition = self.partitions[number]
-        events = [admit(decode(entry.payload), entry.k) for entry in ready if entry.type == EVENT_ENTRY]
-        self._load_users(partition, events)
-        for event in events:
-            partition.states.add(event)
-        self._commit(partition, ready[-1].k)
-        return len(ready)
-
-    def _load_users(self, partition: Partition, events: Sequence[Admitted]) -> None:
-        wanted = {user: sorted(fields) for user, fields in fields_touched(self._plan, events).items()}
+    def _load(self, events: Mapping[int, Sequence[Admitted]]) -> None:
+        """Fetch the states that the events will change."""
+        wanted = {number: fields_touched(self.partitions[number].plan, mine) for number, mine in events.items()}
         with self._client.pipeline(transaction=False) as together:
-            for user, fields in wanted.items():
-                together.hmget(self._keys.user(partition.number, user), fields)
-            answers = together.execute()
-        for (user, fields), values in zip(wanted.items(), answers, strict=True):
-            found = {name: value for name, value in zip(fields, values, strict=True) if value is not None}
-            partition.states.load_user(user, found)
+            for number, users in wanted.items():
+                generation = self.partitions[number].grant.generation
+                for user, fields in users.items():
+                    together.hmget(self._keys.user(number, generation, user), fields)
+            answers = iter(together.execute())
+        for number, users in wanted.items():
+            self.partitions[number].states.load_users({
+                user: {name: data for name, data in zip(fields, next(answers), strict=True) if data is not None}
+                for user, fields in users.items()
+            })  # fmt: skip
 
-    def _commit(self, partition: Partition, offset: int) -> None:
-        states, keys = partition.states, self._keys
-        hashes = {keys.partials(partition.number): encode_partials(self._plan, states)}
-        for user, fields in states.users.items():
-            hashes[keys.user(partition.number, user)] = encode_user(self._plan, fields)
-        args: list[bytes | int] = [partition.epoch, partition.offset, offset]
+    def _committing(self, partition: Partition, offset: int) -> Run:
+        number, generation = partition.number, partition.grant.generation
+        hashes = {self._keys.deltas(number, generation): partition.states.encoded_deltas()}
+        for user, fields in partition.states.encoded_users().items():
+            hashes[self._keys.user(number, generation, user)] = fields
+        s = _closed_by(partition, offset)
+        args: list[bytes | str | int] = [partition.grant.epoch, partition.offset, offset, s or ""]
         for place, encoded in enumerate(hashes.values()):
             # A user's hash outlives its states' retention: event times never exceed the admission that is committed.
-            args += [0 if place == 0 else self._plan.retention_us // 1000, len(encoded)]
+            args += (0 if place == 0 else partition.plan.retention_us // 1000, len(encoded))
             args += chain.from_iterable(encoded.items())
-        if not self._commit_script(keys=[keys.meta(partition.number), *hashes], args=args):
-            raise Fenced(f"partition {partition.number} was taken over by another fold; this one stops")
+        return Run([self._keys.place(number, generation), *hashes], args)
+
+    def _committed(self, partition: Partition, offset: int) -> None:
+        partition.closed = _closed_by(partition, offset) or partition.closed
         partition.offset = offset
-        states.committed()
+        partition.states.committed(partition.closed)
 
-    def _close(self, partition: Partition, s: int) -> bool:
-        keys = [self._keys.meta(partition.number), self._keys.stream(partition.number)]
-        closed = self._close_script(keys=keys, args=[partition.epoch, partition.offset, s, s - 1])
-        if closed < 0:
-            raise Fenced(f"partition {partition.number} was taken over by another fold; this one stops")
-        return bool(closed)
+    def _close_passed(self, now: int) -> None:
+        """Close the interval that has passed in the partitions that have not folded beyond it."""
+        due = []
+        for partition in self.partitions.values():
+            s = now - now % partition.plan.interval_us
+            if s > partition.closed:
+                due.append((partition, s))
+        answers = self._close.run([self._closing(partition, s) for partition, s in due])
+        for (partition, s), closed in zip(due, answers, strict=True):
+            if closed < 0:
+                self._let_go(partition.number)
+            elif closed:
+                partition.closed = s
+                partition.states.committed(s)
 
-    def _take_over(self, number: int) -> Partition:
-        epoch = int(self._client.hincrby(self._keys.meta(number), "epoch", 1))
-        offset = int(self._client.hget(self._keys.meta(number), "offset") or 0)
-        states = PartitionStates(self._plan)
-        stored: Any = self._client.hgetall(self._keys.partials(number))
-        states.load_partials(stored)
-        return Partition(number, epoch, offset, states)
+    def _closing(self, partition: Partition, s: int) -> Run:
+        number, keys = partition.number, self._keys
+        names = [keys.meta(number), keys.stream(number), keys.place(number, partition.grant.generation)]
+        return Run(names, [partition.grant.epoch, partition.offset, s, s - 1])
+
+    def _let_go(self, number: int) -> None:
+        _log.warning("partition %d was taken over by another fold; this one lets it go", number)
+        del self.partitions[number]
+        self.is_fenced = True
 
 
-def write_snapshot(client: "redis.Redis", keys: Keys, whole: snapshot.Snapshot) -> None:
-    """Publish a snapshot together with the small key that readers poll; an older one never replaces a newer one."""
-    client.eval(_PUBLISH, 2, keys.snapshot(), keys.snapshot_version(), snapshot.encode(whole), whole.s)
+@contextmanager
+def _no_cycles() -> Iterator[None]:
+    """Do not look for cycles of objects: folding makes none, and 10^5 objects; looking takes a quarter of its time."""
+    was_looking = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_looking:
+            gc.enable()
+
+
+def _closed_by(partition: Partition, offset: int) -> int | None:
+    """Up to where intervals are closed once everything up to the offset is folded; None if that is nothing new."""
+    s = offset - offset % partition.plan.interval_us
+    return s if s > partition.closed else None
 
 
 def by_partition(entries: Sequence[Entry]) -> dict[int, list[Entry]]:
@@ -163,7 +198,3 @@ def by_partition(entries: Sequence[Entry]) -> dict[int, list[Entry]]:
     for entry in entries:
         grouped.setdefault(entry.partition, []).append(entry)
     return grouped
-
-
-def _lua(name: str) -> str:
-    return files("scoring").joinpath(name).read_text(encoding="utf-8")

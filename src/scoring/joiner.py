@@ -110,6 +110,10 @@ class PartitionJoin:
                     examples += self._settle(pending, bought.category, bought.e)
         return examples + self._pass(k)
 
+    def take_gap(self, k: int) -> list[Example]:
+        """The negatives that time brings where entries up to k were trimmed away before they could be read."""
+        return self._pass(k)
+
     def wait(self, until: int) -> list[Example]:
         """The negatives that are due when nothing more than has been read can be admitted before `until`."""
         return self._advance(until)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from behavior.errors import OpportuneError
 from behavior.partition import partition_of
 from scoring.answer import Answer, served
-from scoring.log import LogWriter, offer_served
+from scoring.log_writer import LogWriter, offer_served
 from scoring.process import is_cancelled
 
 _log = logging.getLogger("opportune.journal")

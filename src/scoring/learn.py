@@ -21,15 +21,15 @@ from behavior import event as events
 from behavior import served as served_entries
 from behavior.event import HOUR_US, admit
 from behavior.served import EVENT_ENTRY
+from deployment.archive import Archive
 from deployment.clock import Clock, replay_key
-from deployment.keys import Keys
-from deployment.plan_file import load_plan
+from deployment.connections import connect
 from deployment.settings import Settings
-from scoring.agreement import agree
+from scoring.entry import join_in
 from scoring.joiner import Example, PartitionJoin
 from scoring.learn_state import LearnState, Model
-from scoring.log import Entry, Log, share_of_each
-from scoring.process import connect, expose_metrics, log_to_stderr, persevere, stop_signals
+from scoring.log import GAP_ENTRY, Entry, Log, share_of_each
+from scoring.process import expose_metrics, log_to_stderr, persevere, stop_signals
 
 _log = logging.getLogger("opportune.learn")
 WAIT_MS = 200
@@ -170,6 +170,8 @@ class Learner:
         join = self._joins[entry.partition]
         if entry.type == EVENT_ENTRY:
             return join.take_event(admit(events.decode(entry.payload), entry.k))
+        if entry.type == GAP_ENTRY:
+            return join.take_gap(entry.k)
         return join.take_served(served_entries.decode(entry.payload), entry.k)
 
 
@@ -179,13 +181,13 @@ def learner_of(settings: Settings) -> Learner:
     Raises BadInput if Redis is used with another plan or number of partitions.
     """
     client = connect(settings)
-    keys = Keys(settings.redis_prefix)
-    agree(client, keys, settings.partitions, load_plan(settings.plan))
+    keys = join_in(settings, client)
     state = LearnState(client, keys)
     joins = state.joins(
         settings.partitions, settings.attribution_window_h * HOUR_US, settings.lateness_horizon_h * HOUR_US
     )
-    return Learner(Log(client, keys), Clock(client, replay_key(keys, replay=settings.replay)), state, joins)
+    log = Log(client, keys, Archive(settings.archive, settings.partitions))
+    return Learner(log, Clock(client, replay_key(keys, replay=settings.replay)), state, joins)
 
 
 def learn(settings: Settings) -> None:

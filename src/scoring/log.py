@@ -1,70 +1,72 @@
-"""The log: ordered partitions of admitted events and served entries, each entry at its admission instant.
+"""Reading the log: ordered partitions of admitted events and served entries, each entry at its admission instant.
 
-One stream per partition, entry id `<k>-0`. Nothing is known of it but partitions, order and offsets: an offset is the k
-of the last entry that was taken, and 0 is before everything. Writers append through one script per partition, which
-admits, de-duplicates and counts in one step; readers read on from the offsets that they keep with their own state.
+Nothing is known of it but partitions, order and offsets: an offset is the k of the last entry that was taken, and 0 is
+before everything. Readers read on from the offsets that they keep with their own state.
+
+    offset ──▶ stream ──▶ was anything after the offset trimmed away? ──no──▶ entries
+                                        └─yes─▶ its events from the archive, then on with the stream
+
+Nothing is skipped without a word: what has been trimmed is asked for after the entries have been read, so whatever the
+stream did not show any more is seen to be missing. Served entries are in no archive: of those, only the loss is told.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, NamedTuple
+import logging
+import time
+from bisect import bisect_right
+from collections.abc import Collection, Mapping
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis
-import redis.asyncio
+from prometheus_client import Counter
 
 from behavior import event as events
-from behavior import served as served_entries
-from behavior.errors import Unavailable
-from behavior.event import HOUR_US, Event
-from behavior.served import EVENT_ENTRY, SERVED_ENTRY, Served
+from behavior.errors import OpportuneError
+from behavior.served import EVENT_ENTRY
+from deployment.connections import is_cluster
 from deployment.keys import Keys
 
-ACCEPTED = "accepted"
-DUPLICATE = "duplicate"
-REJECTED = "rejected"
-DROPPED = "dropped"
-SERVED = "served"
+if TYPE_CHECKING:
+    from deployment.archive import Archive
 
+_log = logging.getLogger("opportune.log")
 # Entries that a reader takes at once, over all partitions: enough to amortise a commit, few enough to bound memory,
 # since one served entry can have 20 kB.
 READ_AT_ONCE = 4_096
 _LEAST_OF_EACH = 16
+# Archived events, over all partitions, that are held for a reader that fell behind: a file is not opened for each read.
+_AHEAD = 65_536
+# Partitions in which nothing comes in are asked this often (s) whether something was trimmed before it could be read.
+_CHECK_IDLE_S = 1.0
+# How long (s) a reader of a cluster, where nobody can wait on two nodes at once, waits before it asks again.
+_POLL_S = 0.005
+_LONGEST_POLL_S = 0.02
+# An entry without a payload: at its k ends a stretch that was trimmed away, whose events have been given already.
+GAP_ENTRY = b"g"
 
-APPEND = files("scoring").joinpath("append.lua").read_text(encoding="utf-8")
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One thing that a partition is offered; make it with the functions below.
-
-    what         e, s, rejected or dropped, as append.lua reads them
-    message_id   of an event, what a repetition is recognised by
-    client_time  of an event, µs UTC
-    body         bytes of the entry, else the reason
-    """
-
-    what: bytes
-    body: bytes
-    message_id: str = ""
-    client_time: int = 0
-
-
-class Fate(NamedTuple):
-    """What became of an offer: its status, why, and the admission instant k (0 if it has none)."""
-
-    status: str
-    reason: str = ""
-    k: int = 0
+GAPS = Counter(
+    "opportune_log_gaps",
+    "Stretches read from the archive, trimmed before; their served entries are lost to the reader.",
+)
 
 
 class Entry(NamedTuple):
-    """One entry of the log as readers get it: `type` is EVENT_ENTRY or SERVED_ENTRY of `behavior.served`."""
+    """One entry of the log as readers get it: `type` is EVENT_ENTRY or SERVED_ENTRY of `behavior.served`, or GAP_ENTRY.
+
+    A GAP_ENTRY has an empty payload and is there for its k only, which is an offset like any other.
+    """
 
     partition: int
     k: int
     type: bytes
     payload: bytes
+
+
+class _Trimmed(NamedTuple):
+    """How far a partition's stream has been trimmed, and the last event that the archive had by then."""
+
+    until: int
+    archived_event: int
 
 
 def share_of_each(partitions: int) -> int:
@@ -73,99 +75,136 @@ def share_of_each(partitions: int) -> int:
     >>> share_of_each(64)
     64
     """
-    return max(_LEAST_OF_EACH, READ_AT_ONCE // partitions)
-
-
-def offer_event(event: Event) -> Offer:
-    """An event that keeps every rule of admission."""
-    return Offer(EVENT_ENTRY, events.encode(event), event.message_id, event.client_time)
-
-
-def offer_served(served: Served) -> Offer:
-    """What was shown to a user."""
-    return Offer(SERVED_ENTRY, served_entries.encode(served))
-
-
-def offer_rejected(reason: str) -> Offer:
-    """An event that was refused before it got to the log: only counted."""
-    return Offer(REJECTED.encode(), reason.encode())
-
-
-def offer_dropped(purpose: str) -> Offer:
-    """An event that nobody consented to keep: only counted."""
-    return Offer(DROPPED.encode(), purpose.encode())
-
-
-class LogWriter:
-    """Appends to the log, inside an event loop.
-
-    `lateness_horizon_h` is how old an event may be at admission, in hours.
-    """
-
-    def __init__(self, client: "redis.asyncio.Redis", keys: Keys, lateness_horizon_h: int) -> None:
-        self._append = client.register_script(APPEND)
-        self._keys = keys
-        self._horizon_us = lateness_horizon_h * HOUR_US
-
-    async def append(self, partition: int, offers: Sequence[Offer], now: int) -> list[Fate]:
-        """What became of each offer, in their order; all of them in one step, at or after `now`.
-
-        Raises Unavailable if the log did not answer or refused: then some of the offers may have been taken, and
-        offering them again is safe.
-        """
-        try:
-            names = _keys(self._keys, partition, offers)
-            raw = await self._append(keys=names, args=_args(now, self._horizon_us, offers))
-        except (redis.RedisError, OSError, TimeoutError) as error:
-            raise Unavailable(f"the log could not take events ({type(error).__name__}); try again") from error
-        return [_fate(status, detail) for status, detail in raw]
+    return max(_LEAST_OF_EACH, READ_AT_ONCE // max(partitions, 1))
 
 
 class Log:
-    """Reads the log on from given offsets; for processes that own partitions."""
+    """Reads the log on from given offsets; for processes that own partitions.
 
-    def __init__(self, client: "redis.Redis", keys: Keys) -> None:
+    `archive` is where events are read from that the log does not hold any more.
+    """
+
+    def __init__(self, client: "redis.Redis", keys: Keys, archive: "Archive | None" = None) -> None:
         self._client = client
         self._keys = keys
+        self._archive = archive
+        # By partition: the offset that they follow, and entries from the archive that have been read ahead.
+        self._ahead: dict[int, tuple[int, list[Entry]]] = {}
+        # The offsets of the last read, beyond which nothing had been trimmed.
+        self._checked: dict[int, int] = {}
+        self._next_check = 0.0
 
     def read(self, offsets: Mapping[int, int], block_ms: int, count: int) -> list[Entry]:
         """The next entries after the offset of each partition, at most `count` of each, in order within each.
 
         Waits up to `block_ms` for the first one if there are none (0 does not wait); the client's socket timeout
-        must be longer. Raises redis.RedisError.
+        must be longer. Raises redis.RedisError, and OpportuneError if the log was trimmed beyond an offset and there is
+        no archive that has the rest.
         """
         if not offsets:
+            time.sleep(block_ms / 1000)
             return []
+        found = self._from_ahead(offsets)
+        others = {partition: offset for partition, offset in offsets.items() if partition not in found}
+        fresh = self._stream(others, 0 if found else block_ms, count)
+        for partition, trimmed in self._trimmed(self._suspects(others, fresh)).items():
+            if trimmed.until > offsets[partition]:
+                # What the stream showed beyond the gap is read again when the gap is closed.
+                fresh[partition] = self._fill(
+                    partition, offsets[partition], trimmed, max(count, _AHEAD // len(offsets))
+                )
+        found |= fresh
+        return [entry for partition in offsets for entry in found.get(partition, ())[:count]]
+
+    def _from_ahead(self, offsets: Mapping[int, int]) -> dict[int, list[Entry]]:
+        """What had been read ahead of the archive and follows the offsets."""
+        found = {}
+        for partition, (after, entries) in list(self._ahead.items()):
+            offset = offsets.get(partition, -1)
+            rest = entries[bisect_right(entries, offset, key=attrgetter("k")) :]
+            if after <= offset and rest:
+                found[partition] = rest
+            else:
+                del self._ahead[partition]
+        return found
+
+    def _suspects(self, offsets: Mapping[int, int], fresh: Mapping[int, list[Entry]]) -> Collection[int]:
+        """Whom to ask for what was trimmed: where something came, where we begin or go back, and at times all."""
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._next_check = now + _CHECK_IDLE_S
+            self._checked = {}
+        unchecked = {number for number, offset in offsets.items() if offset < self._checked.get(number, offset + 1)}
+        self._checked = dict(offsets)
+        return fresh.keys() | unchecked
+
+    def _trimmed(self, partitions: Collection[int]) -> dict[int, _Trimmed]:
+        if not partitions:
+            return {}
+        with self._client.pipeline(transaction=False) as together:
+            for partition in partitions:
+                together.hmget(self._keys.meta(partition), "trimmed", "archived_event")
+            answers = together.execute()
+        return {
+            partition: _Trimmed(*(int(value or 0) for value in values))
+            for partition, values in zip(partitions, answers, strict=True)
+        }
+
+    def _fill(self, partition: int, offset: int, trimmed: _Trimmed, limit: int) -> list[Entry]:
+        """At most `limit` entries of the archive for what was trimmed after the offset."""
+        where = f"the log of partition {partition} was trimmed up to {trimmed.until}, a reader stands at {offset}"
+        if self._archive is None:
+            raise OpportuneError(f"{where}; what lies between is only in the archive: give the reader the archive")
+        if self._archive.covered_until(partition) < trimmed.archived_event:
+            raise OpportuneError(
+                f"{where}, and {self._archive.path} lacks events up to {trimmed.archived_event}; "
+                "set `archive` to the directory that the archiver writes"
+            )
+        found = self._archive.read_log(partition, offset, trimmed.until, limit)
+        GAPS.inc()
+        _log.warning("%s; reading %d events from the archive, served entries are lost", where, len(found))
+        entries = [Entry(partition, each.k, EVENT_ENTRY, events.encode(each.event)) for each in found]
+        if len(found) < limit and (not found or found[-1].k < trimmed.until):
+            entries.append(Entry(partition, trimmed.until, GAP_ENTRY, b""))
+        self._ahead[partition] = offset, entries
+        return entries
+
+    def _stream(self, offsets: Mapping[int, int], block_ms: int, count: int) -> dict[int, list[Entry]]:
+        """What the streams hold after the offsets; partitions with nothing are left out."""
+        if not offsets:
+            return {}
+        raw = (self._poll if is_cluster(self._client) else self._wait)(offsets, block_ms, count)
+        return {
+            partition: [
+                Entry(partition, int(entry_id.partition(b"-")[0]), fields[b"t"], fields[b"b"])
+                for entry_id, fields in entries
+            ]
+            for partition, entries in raw.items()
+        }
+
+    def _wait(self, offsets: Mapping[int, int], block_ms: int, count: int) -> dict[int, Any]:
         partitions = {self._keys.stream(partition): partition for partition in offsets}
         wanted: dict[Any, Any] = {
             stream: f"{offsets[partition]}-{2**64 - 1}" for stream, partition in partitions.items()
         }
         found = self._client.xread(wanted, count=count, block=block_ms or None)
         streams: Any = found.items() if isinstance(found, dict) else found
-        return [
-            Entry(partitions[stream], int(entry_id.partition(b"-")[0]), fields[b"t"], fields[b"b"])
-            for stream, entries in streams
-            for entry_id, fields in _flat(entries)
-        ]
+        return {partitions[stream]: _flat(entries) for stream, entries in streams}
 
-
-def _keys(keys: Keys, partition: int, offers: Sequence[Offer]) -> list[bytes]:
-    seen = [keys.dedupe(partition, offer.message_id) for offer in offers if offer.what == EVENT_ENTRY]
-    return [keys.stream(partition), keys.meta(partition), keys.counts(partition), *seen]
-
-
-def _args(now: int, horizon_us: int, offers: Sequence[Offer]) -> list[bytes | int]:
-    flat: list[bytes | int] = [now, horizon_us]
-    for offer in offers:
-        flat += (offer.what, offer.client_time, offer.body)
-    return flat
-
-
-def _fate(status: bytes, detail: bytes) -> Fate:
-    name = status.decode()
-    if name in (REJECTED, DROPPED):
-        return Fate(name, detail.decode())
-    return Fate(name, k=int(detail))
+    def _poll(self, offsets: Mapping[int, int], block_ms: int, count: int) -> dict[int, Any]:
+        """As `_wait`, for a cluster, which refuses to read two slots in one command."""
+        deadline, pause = time.monotonic() + block_ms / 1000, _POLL_S
+        while True:
+            with self._client.pipeline(transaction=False) as together:
+                for partition, offset in offsets.items():
+                    together.xrange(self._keys.stream(partition), min=f"{offset + 1}-0", count=count)
+                answers = together.execute()
+            found = {partition: entries for partition, entries in zip(offsets, answers, strict=True) if entries}
+            left = deadline - time.monotonic()
+            if found or left <= 0:
+                return found
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _LONGEST_POLL_S)
 
 
 def _flat(entries: Any) -> Any:

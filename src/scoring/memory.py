@@ -1,4 +1,4 @@
-"""What a scorer holds in memory: the current bundle, the newest snapshot, the learner's residuals.
+"""What a scorer holds in memory: the current bundle, the newest snapshot and its plan, the learner's residuals.
 
 A poll replaces each whole when it changes; a request takes all of them once, at its start, so that no answer is mixed.
 """
@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from behavior.errors import BadInput, OpportuneError
+from behavior.errors import BadInput, BundleRefused, OpportuneError
+from behavior.manifest import check_features
 from behavior.plan import Plan
-from deployment import snapshot as snapshots
+from deployment.generations import GENERATION, PARTITIONS, Plans
 from deployment.keys import Keys
 from deployment.snapshot import Snapshot
+from deployment.snapshot_reading import ask_whole, brought_up, whole
 from scoring import learner
 from scoring.candidates import popular
 from scoring.learner import Residuals
@@ -44,6 +46,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
+    generation: int = 0
     bundle: Bundle | None = None
     snapshot: Snapshot | None = None
     residuals: Residuals = field(default_factory=Residuals)
@@ -61,7 +64,7 @@ class Memory:
         self,
         client: "redis.asyncio.Redis",
         keys: Keys,
-        plan: Plan,
+        plans: Plans,
         bundles: Path,
         residual_bound: float,
         load: Callable[[Path, Plan], Bundle] = load_bundle,
@@ -69,7 +72,7 @@ class Memory:
     ) -> None:
         self._client = client
         self._keys = keys
-        self._plan = plan
+        self._plans = plans
         self._bundles = bundles
         self._bound = residual_bound
         self._load = load
@@ -78,6 +81,7 @@ class Memory:
         self._refused_until = 0.0
         self._parts = _Parts()
         self._weights: bytes | None = None
+        self._moved_to = 0
 
     def held(self) -> Held:
         """What an answer is made with now.
@@ -85,6 +89,10 @@ class Memory:
         Raises NotReady if there is no bundle or no snapshot yet.
         """
         parts = self._parts
+        if self._moved_to:
+            raise NotReady(
+                f"the deployment has {self._moved_to} partitions now; set `partitions` to that and start anew"
+            )
         if parts.bundle is None:
             raise NotReady(f"there is no model in {self._bundles} yet; run `opportune train`, the server picks it up")
         if parts.snapshot is None:
@@ -96,11 +104,31 @@ class Memory:
 
         A bundle that is refused leaves the one before in place. Raises redis.RedisError if Redis does not answer.
         """
-        await self._refresh_bundle()
-        await self._refresh_snapshot()
+        found = await _answer(self._client.hmget(self._keys.deployment(), GENERATION, PARTITIONS))
+        generation, partitions = found
+        if partitions is not None and int(partitions) != self._keys.partitions:
+            self._parts, self._moved_to = _Parts(), int(partitions)
+        elif generation is not None:
+            plan = await self._plan(int(generation))
+            await self._refresh_bundle(plan)
+            await self._refresh_snapshot(int(generation), plan)
+        else:
+            self._plans.forget()
         await self._refresh_residuals()
 
-    async def _refresh_bundle(self) -> None:
+    async def _plan(self, generation: int) -> Plan:
+        """The plan of a generation; what was served under the one before must fit it too, or is not served any more."""
+        plan = await self._plans.of_async(self._client, generation)
+        serving = self._parts.bundle
+        if generation != self._parts.generation and serving is not None:
+            try:
+                check_features(serving.manifest, plan.fingerprints)
+            except BundleRefused as error:
+                _log.error("generation %d: %s", generation, error)
+                self._parts = replace(self._parts, bundle=None)
+        return plan
+
+    async def _refresh_bundle(self, plan: Plan) -> None:
         serving = self._parts.bundle
         try:
             wanted = current_id(self._bundles)
@@ -113,7 +141,7 @@ class Memory:
             return
         try:
             # Hashing and loading take a while; requests go on meanwhile.
-            bundle = await asyncio.to_thread(self._load, self._bundles / wanted, self._plan)
+            bundle = await asyncio.to_thread(self._load, self._bundles / wanted, plan)
         except Exception as error:  # whatever it is, the snapshot and the weights must go on being refreshed
             # Remembered, so that a bad bundle is not reported at every poll; tried again, since it may be restored.
             self._refused_id, self._refused_until = wanted, time.monotonic() + REFUSED_FOR_S
@@ -125,21 +153,37 @@ class Memory:
         self._parts = replace(self._parts, bundle=bundle)
         _log.info("bundle %s (%s) serves", bundle.bundle_id, bundle.target)
 
-    async def _refresh_snapshot(self) -> None:
-        serving = self._parts.snapshot
-        version = await _answer(self._client.get(self._keys.snapshot_version()))
+    async def _refresh_snapshot(self, generation: int, plan: Plan) -> None:
+        parts = self._parts
+        serving = parts.snapshot if generation == parts.generation else None
+        version = await _answer(self._client.hget(self._keys.snapshot(generation), "s"))
         if version is None or (serving is not None and int(version) == serving.s):
             return
-        data = await _answer(self._client.get(self._keys.snapshot()))
-        if data is not None:
-            snapshot = snapshots.decode(data)
-            self._parts = replace(self._parts, snapshot=snapshot, popular=popular(self._plan, snapshot))
+        snapshot = None
+        if serving is not None:
+            changed = self._client.xrange(self._keys.changes(generation), f"({serving.s}-0", f"{int(version)}-0")
+            snapshot = brought_up(serving, await _answer(changed))
+        if snapshot is None:
+            async with self._client.pipeline(transaction=False) as together:
+                ask_whole(together, self._keys, generation, plan)
+                snapshot = whole(plan, await together.execute())
+        if snapshot is not None:
+            # Final values of all items take some milliseconds: requests go on meanwhile.
+            ranked = await asyncio.to_thread(_prepared, snapshot)
+            self._parts = replace(self._parts, generation=generation, snapshot=snapshot, popular=ranked)
 
     async def _refresh_residuals(self) -> None:
         data = await _answer(self._client.get(self._keys.learner("weights")))
         if data != self._weights:
             self._weights = data
             self._parts = replace(self._parts, residuals=Residuals.of(learner.decode(data), self._bound))
+
+
+def _prepared(snapshot: Snapshot) -> tuple[str, ...]:
+    """The popular categories; every view's final values are computed by the way."""
+    for view in snapshot.plan.snapshot_views:
+        snapshot.lookup(view.name, [])
+    return popular(snapshot)
 
 
 async def _answer(asked: Any) -> Any:

@@ -1,6 +1,6 @@
 """What the server tells Prometheus, and where it is wrapped around the work."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,10 +33,10 @@ STALENESS = Gauge("opportune_serving_snapshot_age_seconds", "Age of the snapshot
 class TimedStates(States):
     """States whose reads are timed."""
 
-    async def read(self, user_id: str, categories: Collection[str] | None = None) -> ReadState:
+    async def read(self, user_id: str) -> ReadState:
         """As `States.read`."""
         with STAGES.labels("Score", "state").time():
-            return await States.read(self, user_id, categories)
+            return await States.read(self, user_id)
 
 
 def load_timed(directory: Path, plan: Plan) -> Bundle:

@@ -44,6 +44,7 @@ class Bundle:
 
     inputs         references in the order of the model's columns
     views          names of the views that they come from
+    manifest       what it was loaded by
     vocabularies   {input: {text: code}}
     zone           IANA zone for users whose offset is not known
     predict        rows float32[n, d] -> raw margins float32[n]
@@ -55,6 +56,7 @@ class Bundle:
     calibrated: bool
     inputs: tuple[str, ...]
     views: frozenset[str]
+    manifest: Manifest = field(repr=False)
     vocabularies: Mapping[str, Mapping[str, int]]
     predict: Callable[[np.ndarray], np.ndarray] = field(repr=False)
 
@@ -93,11 +95,17 @@ def load_bundle(directory: Path, plan: Plan) -> Bundle:
         calibrated=manifest.calibrated,
         inputs=manifest.inputs,
         views=frozenset(names),
+        manifest=manifest,
         vocabularies=_vocabularies(manifest, files[VOCABULARIES_FILE], plan),
         predict=_predictor(manifest, files[MODEL_FILE]),
     )
     _verify_golden(bundle, files[GOLDEN_FILE])
     return bundle
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a bundle's directory. Raises BundleRefused."""
+    return _read(directory)[0]
 
 
 def _read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:

@@ -1,4 +1,4 @@
-"""What every long-running process here does the same: log, expose metrics, connect to Redis, stop when asked."""
+"""What every long-running process here does the same: log, expose metrics, outlast a silent Redis, stop when asked."""
 
 import asyncio
 import logging
@@ -9,21 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import prometheus_client
-import redis
-import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from behavior.errors import BadInput
+from deployment.connections import PASSING
 from deployment.settings import Settings
 
 _log = logging.getLogger("opportune.process")
-# Longer than any XREAD blocks; a Redis that is silent for longer is down.
-CONSUMER_TIMEOUT_S = 5.0
-# For one answer on the request path. The defaults of the client would wait 8 s and more on a frozen Redis.
-SERVING_TIMEOUT_S = 1.0
-SERVING_CONNECTIONS = 128
 # How long a consumer waits before it asks a silent Redis again.
 RETRY_S = 1.0
 
@@ -31,35 +22,6 @@ RETRY_S = 1.0
 def log_to_stderr() -> None:
     """Plain lines on stderr: time, level, who, what."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-
-def connect(settings: Settings) -> "redis.Redis":
-    """A client for a process that owns partitions; no retries of its own.
-
-    Raises BadInput if the settings name no Redis.
-    """
-    return redis.Redis.from_url(
-        _url(settings),
-        socket_timeout=CONSUMER_TIMEOUT_S,
-        socket_connect_timeout=CONSUMER_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
-def connect_serving(settings: Settings) -> "redis.asyncio.Redis":
-    """A client for an event loop that answers requests: bounded connections, bounded waiting, no retries of its own.
-
-    Raises BadInput if the settings name no Redis.
-    """
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        _url(settings),
-        max_connections=SERVING_CONNECTIONS,
-        timeout=SERVING_TIMEOUT_S,
-        socket_timeout=SERVING_TIMEOUT_S,
-        socket_connect_timeout=SERVING_TIMEOUT_S,
-        retry=AsyncRetry(NoBackoff(), 0),
-    )
-    return redis.asyncio.Redis.from_pool(pool)
 
 
 def expose_metrics(settings: Settings) -> int:
@@ -103,12 +65,6 @@ def persevere(once: Callable[[threading.Event], None], stopping: threading.Event
     while not stopping.is_set():
         try:
             once(stopping)
-        except redis.RedisError as error:
+        except PASSING as error:
             _log.warning("Redis: %s: %s; trying again in %g s", type(error).__name__, error, RETRY_S)
             stopping.wait(RETRY_S)
-
-
-def _url(settings: Settings) -> str:
-    if settings.redis_url is None:
-        raise BadInput("no Redis is known: set OPPORTUNE_REDIS_URL, or start everything with `opportune up`")
-    return settings.redis_url

@@ -17,7 +17,7 @@ from behavior.plan import ALL_ID, Feature, Plan
 from behavior.vector import assemble
 from deployment.clock import AsyncClock
 from deployment.snapshot import Snapshot
-from deployment.user_state import UserState, columns
+from deployment.user_state import UserState
 from deployment.zone import offsets_at
 from scoring.answer import Answer, Degradation, Scored, explained
 from scoring.factors import Evidence, relevance, weigh
@@ -50,7 +50,6 @@ class Scoring:
 
     states: States
     clock: AsyncClock
-    plan: Plan
     memory: Memory
     journal: Journal
 
@@ -62,11 +61,11 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
     """
     held = deps.memory.held()  # one bundle, snapshot and learner for the whole answer
     candidates = request.categories or popular_of(held)
-    read = await deps.states.read(request.user_id, frozenset(candidates))  # one round trip
+    read = await deps.states.read(request.user_id)  # one round trip
     as_of = max(await deps.clock.now(), read.offset + 1)  # states answer from here on
 
-    finals = final_columns(deps.plan, held, read.state, candidates, as_of)
-    moment = moment_of(request, deps.plan, held.bundle, finals, as_of)
+    finals = final_columns(held, read.state, candidates, as_of)
+    moment = moment_of(request, read.state.plan, held.bundle, finals, as_of)
     vector = assemble(held.bundle.inputs, finals, moment, np.array(candidates, dtype=object), held.bundle.vocabularies)
     margins = held.bundle.predict(vector)
     residuals = held.residuals.lookup(candidates)
@@ -86,7 +85,7 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
         calibrated=held.bundle.calibrated,
         learner_version=held.residuals.version,
         ranked=scored.ranked(request.top_k, shown),
-        degraded=tuple(degradations(deps.plan, read.state, held.snapshot, as_of)),
+        degraded=tuple(degradations(read.state, held.snapshot, as_of)),
     )
     deps.journal.record(answer)
     return answer
@@ -102,22 +101,21 @@ def popular_of(held: Held) -> tuple[str, ...]:
     return held.popular
 
 
-def final_columns(plan: Plan, held: Held, state: UserState, candidates: Sequence[str], as_of: int) -> dict[str, Column]:
-    """Final values of every view that the bundle or the moment needs; one row for what all candidates share."""
+def final_columns(held: Held, state: UserState, candidates: Sequence[str], as_of: int) -> dict[str, Column]:
+    """Final values of every view that the bundle or the moment needs; one row for what all candidates share.
+
+    States are read under the plan of their own generation. While a rebuild moves partitions to the next one, that may
+    be another than the snapshot's; the bundle's features are the same in both.
+    """
+    offset = state.plan.utc_offset
     finals: dict[str, Column] = {}
-    wanted = held.bundle.views | ({_view_of(plan.utc_offset)} if plan.utc_offset else set())
-    for view in plan.views:
-        if view.name not in wanted:
-            continue
-        if view.entity == "user":
-            finals |= columns(view, [state.user.get(view.name)], as_of)
-        elif view.entity == "user_category":
-            pairs = state.pairs[view.name]
-            finals |= columns(view, [pairs.get(category) for category in candidates], as_of)
-        elif view.entity == "all":
-            finals |= held.snapshot.lookup(plan, view.name, [ALL_ID])
-        else:
-            finals |= held.snapshot.lookup(plan, view.name, candidates)
+    wanted = held.bundle.views | ({_view_of(offset)} if offset else set())
+    for view in state.plan.user_views:
+        if view.name in wanted:
+            finals |= state.columns(view, candidates, as_of)
+    for view in held.snapshot.plan.snapshot_views:
+        if view.name in wanted:
+            finals |= held.snapshot.lookup(view.name, [ALL_ID] if view.entity == "all" else candidates)
     return finals
 
 
@@ -131,13 +129,13 @@ def moment_of(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping
     return Moment(t, choose_offset(Column.of([stated], "int64"), last_known, offsets_at(bundle.zone, t)))
 
 
-def degradations(plan: Plan, state: UserState, snapshot: Snapshot, as_of: int) -> list[Degradation]:
+def degradations(state: UserState, snapshot: Snapshot, as_of: int) -> list[Degradation]:
     """What the answer has to do without."""
     found = []
-    if not state.user and not any(state.pairs.values()):
+    if not state.fields:
         found.append(Degradation("unknown_user", "nothing is known of this user; ranked by what is known of all"))
     lag_us = as_of - snapshot.s
-    if lag_us > STALE_INTERVALS * plan.interval_us:
+    if lag_us > STALE_INTERVALS * snapshot.plan.interval_us:
         found.append(Degradation("snapshot_stale", f"values of categories are {lag_us / SECOND_US:.0f} s old"))
     return found
 

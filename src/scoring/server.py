@@ -15,27 +15,28 @@ from contextlib import suppress
 from typing import Any
 
 import grpc
-import redis
-import redis.asyncio
 import uvloop
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from behavior.errors import BadInput, OpportuneError, Unavailable
-from behavior.plan import Plan
 from deployment.clock import AsyncClock, replay_key
+from deployment.connections import PASSING, connect, connect_serving
+from deployment.generations import Plans
 from deployment.keys import Keys
-from deployment.plan_file import load_plan
 from deployment.pseudonym import Pseudonyms
+from deployment.sealing import Sealing
 from deployment.settings import Settings
 from scoring import metrics
-from scoring.agreement import agree
+from scoring.accounting import Accounting, exposed
 from scoring.collect import Collect
+from scoring.entry import join_in
 from scoring.journal import Journal
-from scoring.log import LogWriter
+from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
-from scoring.process import connect, connect_serving, expose_metrics, is_cancelled, log_to_stderr
+from scoring.pressure import Pressure
+from scoring.process import expose_metrics, is_cancelled, log_to_stderr
 from scoring.score import Scoring, score
 from scoring.v1 import scoring_pb2 as wire
 from scoring.wire import read_request, write_answer, write_outcomes
@@ -57,11 +58,11 @@ _OPTIONS = [
 ]
 
 # What an error means to a caller; the first that fits.
-STATUS: tuple[tuple[type[BaseException], grpc.StatusCode], ...] = (
+STATUS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], grpc.StatusCode], ...] = (
     (BadInput, grpc.StatusCode.INVALID_ARGUMENT),
     (NotReady, grpc.StatusCode.FAILED_PRECONDITION),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
-    (redis.RedisError, grpc.StatusCode.UNAVAILABLE),
+    (PASSING, grpc.StatusCode.UNAVAILABLE),
     (TimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (OSError, grpc.StatusCode.UNAVAILABLE),
     (Exception, grpc.StatusCode.INTERNAL),
@@ -98,10 +99,10 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._plan = load_plan(settings.plan)
-        self._keys = Keys(settings.redis_prefix)
+        self._keys = Keys(settings.redis_prefix, settings.partitions)
         self._pseudonyms = Pseudonyms.load(settings.key_file)
-        _agree(settings, self._keys, self._plan)
+        self._sealing = Sealing.load(settings.sealing_key_file)
+        _join_in(settings)
         self._health = health.aio.HealthServicer()
         self._is_serving = False
 
@@ -113,28 +114,36 @@ class Server:
         settings = self._settings
         client = connect_serving(settings)
         clock = AsyncClock(client, replay_key(self._keys, replay=settings.replay))
-        log = LogWriter(client, self._keys, settings.lateness_horizon_h)
+        pressure = Pressure(client, settings.redis_high_water)
+        accounting = Accounting(client, self._keys)
+        log = LogWriter(
+            client, self._keys, settings.lateness_horizon_h, settings.dead_letters, check_room=pressure.check
+        )
         journal = Journal(log, settings.partitions, metrics.SERVED_LOST.inc)
+        plans = Plans(self._keys)
         memory = Memory(
             client,
             self._keys,
-            self._plan,
+            plans,
             settings.bundles,
             settings.residual_bound,
             metrics.load_timed,
             lambda _: metrics.BUNDLES_REFUSED.inc(),
         )
-        states = metrics.TimedStates(client, self._keys, settings.partitions, self._plan)
-        scoring = Scoring(states, clock, self._plan, memory, journal)
+        states = metrics.TimedStates(client, self._keys, plans)
+        scoring = Scoring(states, clock, memory, journal)
         server = grpc.aio.server(options=_OPTIONS)
-        servicer = Servicer(scoring, Collect(log, clock, self._pseudonyms, settings), self._pseudonyms)
+        collect = Collect(log, clock, self._pseudonyms, self._sealing, settings)
+        servicer = Servicer(scoring, collect, self._pseudonyms)
         port = await self._start(server, servicer)
-        tasks = [asyncio.create_task(journal.run()), asyncio.create_task(self._keep_fresh(memory, clock))]
+        rooms = (journal.run(), pressure.run(), accounting.run(), self._keep_fresh(memory, clock))
+        tasks = [asyncio.create_task(room) for room in rooms]
         try:
-            started(port)
-            await stopping.wait()
-            await self._drain(server)
-            await journal.drain(GRACE_S)
+            with exposed(pressure, accounting):
+                started(port)
+                await stopping.wait()
+                await self._drain(server)
+                await journal.drain(GRACE_S)
         finally:
             for task in tasks:
                 task.cancel()
@@ -291,11 +300,11 @@ async def _until_signalled(server: Server) -> None:
     await server.run(stopping)
 
 
-def _agree(settings: Settings, keys: Keys, plan: Plan) -> None:
+def _join_in(settings: Settings) -> None:
     try:
         with connect(settings) as client:
-            agree(client, keys, settings.partitions, plan)
-    except redis.RedisError as error:
+            join_in(settings, client)
+    except PASSING as error:
         raise Unavailable(f"Redis at {settings.redis_address} does not answer ({type(error).__name__})") from error
 
 

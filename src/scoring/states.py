@@ -1,14 +1,13 @@
 """A user's states, read in one round trip."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
-
-import redis.asyncio
+from dataclasses import dataclass, field
+from typing import Any
 
 from behavior.partition import partition_of
-from behavior.plan import Plan
+from deployment.cold_reading import Moved, read_user
+from deployment.generations import FIRST, Plans
 from deployment.keys import Keys
-from deployment.user_state import UserState, decode_user
+from deployment.user_state import UserState
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +24,25 @@ class ReadState:
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """Reads user states from Redis."""
+    """Reads user states from Redis, of the generation that each partition serves; `client` is an asyncio client."""
 
-    client: "redis.asyncio.Redis"
+    client: Any
     keys: Keys
-    partitions: int
-    plan: Plan
+    plans: Plans
+    _generations: dict[int, int] = field(default_factory=dict, init=False)
 
-    async def read(self, user_id: str, categories: Collection[str] | None = None) -> ReadState:
-        """The user with its categories (or only those named) and the partition's offset, in one round trip."""
-        partition = partition_of(user_id, self.partitions)
-        async with self.client.pipeline(transaction=True) as together:
-            together.hget(self.keys.meta(partition), "offset")
-            together.hgetall(self.keys.user(partition, user_id))
-            offset, fields = await together.execute()
-        return ReadState(int(offset or 0), decode_user(self.plan, fields, categories))
+    async def read(self, user_id: str) -> ReadState:
+        """The user with its categories and the partition's offset, in one round trip.
+
+        A second one only right after a rebuild has moved the partition to another generation.
+        """
+        partition = partition_of(user_id, self.keys.partitions)
+        while True:
+            generation = self._generations.get(partition, FIRST)
+            try:
+                found = await read_user(self.client, self.keys, generation, user_id)
+            except Moved as moved:
+                self._generations[partition] = moved.generation
+                continue
+            plan = await self.plans.of_async(self.client, generation)
+            return ReadState(found.offset, UserState(plan, found.fields))

@@ -1,4 +1,4 @@
-"""A small deployment that runs: its log, its fold, its clock, and its server on a thread of its own."""
+"""A small deployment that runs: its log, its states and snapshot, its clock, and its server on a thread of its own."""
 
 import asyncio
 import threading
@@ -12,11 +12,14 @@ import redis.asyncio
 from behavior.event import Event
 from behavior.partition import partition_of
 from deployment.clock import Clock, advance
+from deployment.generations import agree
 from deployment.keys import Keys
 from deployment.settings import Settings
-from scoring.fold import Fold
-from scoring.log import Fate, Log, LogWriter, Offer, offer_event
+from scoring.folding import Folding
+from scoring.log import Log
+from scoring.log_writer import Fate, LogWriter, Offer, offer_event
 from scoring.server import Server
+from tests.scoring.deployments import drain
 from tests.scoring.small import PARTITIONS, PLAN, START
 
 
@@ -25,11 +28,12 @@ class Online:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.keys = Keys(settings.redis_prefix)
+        self.keys = Keys(settings.redis_prefix, settings.partitions)
         self.client = redis.Redis.from_url(str(settings.redis_url))
         self.log = Log(self.client, self.keys)
         self.clock = Clock(self.client, self.keys.clock())
         advance(self.client, self.keys, START)
+        agree(self.client, self.keys, lambda: PLAN)
 
     def offer(self, user_id: str, offers: Sequence[Offer]) -> list[Fate]:
         """Append to the partition of a user."""
@@ -48,10 +52,9 @@ class Online:
 
     def fold(self) -> None:
         """Fold all there is, and publish the snapshot of the last whole interval."""
-        fold = Fold(self.client, self.keys, self.log, self.clock, PLAN, PARTITIONS)
-        fold.publish(self.clock.now() - self.clock.now() % PLAN.interval_us)
-        while fold.step():
-            pass
+        folding = Folding(self.client, self.keys, self.log, self.clock, "online", 60_000)
+        drain(folding)
+        folding.release()
 
     def advance(self, to: int) -> None:
         """Move the clock."""

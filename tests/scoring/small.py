@@ -1,4 +1,4 @@
-"""A small deployment for tests: a plan of four views, a key, settings, a real LightGBM bundle."""
+"""A small deployment for tests: a plan of five views, keys, settings, a real LightGBM bundle."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,11 +8,13 @@ from typing import Any
 import lightgbm
 import numpy as np
 
+from behavior.aggregation import Aggregation
 from behavior.event import PERSONALIZATION, SECOND_US, Event
-from behavior.kinds import Aggregation, age, count, last
 from behavior.manifest import Span
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
+from behavior.words import age, count, distinct, last
 from deployment.pseudonym import Pseudonyms, make_key
+from deployment.sealing import make_sealing_key
 from deployment.settings import Settings, load
 from training.bundle import Trained, point, write_bundle
 from training.onnx_export import export
@@ -34,6 +36,7 @@ PLAN = Plan(
         _view("user_category", "user_category", count("purchase", over="30d"), age("purchase")),
         _view("category_activity", "category", count("purchase", over="30d")),
         _view("all_activity", "all", count("purchase", over="7d")),
+        _view("item_activity", "item", count("purchase", over="7d"), distinct("purchase.user", over="30d")),
     ]
 )  # fmt: skip
 INPUTS = (
@@ -45,7 +48,7 @@ TEXTS = ("user_activity:purchase_category_last", "candidate:category")
 
 
 def settings_in(home: Path, redis_url: str, prefix: str, **changes: Any) -> Settings:
-    """Settings of a replayed deployment under `home`, with its plan and key written."""
+    """Settings of a replayed deployment under `home`, with its plan and keys written."""
     settings = load(
         home=home, redis_url=redis_url, redis_prefix=prefix, partitions=PARTITIONS, port=0, zone="America/New_York",
         **{"replay": True} | changes,
@@ -54,6 +57,8 @@ def settings_in(home: Path, redis_url: str, prefix: str, **changes: Any) -> Sett
     settings.plan.write_bytes(PLAN.encode())
     if not settings.key_file.exists():
         make_key(settings.key_file)
+    if not settings.sealing_key_file.exists():
+        make_sealing_key(settings.sealing_key_file)
     return settings
 
 

@@ -1,78 +1,46 @@
 """Collect, on a real Redis: what clients report becomes pseudonymous events in the log, or an answer that says why."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
-import redis.asyncio
 
 from behavior.admission import MAX_VALUE_MINOR
 from behavior.errors import BadInput, Unavailable
-from behavior.event import Event, decode
+from behavior.event import HOUR_US, SECOND_US, Event
 from behavior.partition import partition_of
-from deployment.clock import AsyncClock, advance
-from deployment.keys import Keys
+from deployment.clock import advance
 from deployment.pseudonym import Pseudonyms
-from deployment.settings import Settings
-from scoring.client import event
-from scoring.collect import MAX_EVENTS, MESSAGES, Collect, Outcome
-from scoring.log import Log, LogWriter
+from scoring.collect import MAX_EVENTS, MESSAGES
+from scoring.dead_letters import MAX_LETTER_BYTES, open_letter
 from scoring.v1 import scoring_pb2 as wire
-from tests.scoring.small import PARTITIONS, START, pseudonym, settings_in
-
-RAW_USER = "household number 42"
-RAW_COOKIE = "cookie number 43"
-PROPERTIES = {"rating": {"scale": 2}, "colour": {"kind": "text"}}
-
-
-class Entrance:
-    """One deployment's collect, and what it put into the log."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.keys = Keys(settings.redis_prefix)
-        self.client = redis.Redis.from_url(str(settings.redis_url))
-        advance(self.client, self.keys, START)
-
-    def track(self, messages: Sequence[wire.Event], url: str | None = None) -> list[Outcome]:
-        """What Track would answer."""
-
-        async def tracked() -> list[Outcome]:
-            async with redis.asyncio.Redis.from_url(url or str(self.settings.redis_url)) as client:
-                log = LogWriter(client, self.keys, self.settings.lateness_horizon_h)
-                clock = AsyncClock(client, None if url else self.keys.clock())
-                pseudonyms = Pseudonyms.load(self.settings.key_file)
-                return await Collect(log, clock, pseudonyms, self.settings).track(messages)
-
-        return asyncio.run(tracked())
-
-    def stored(self) -> list[Event]:
-        """The events in the log."""
-        entries = Log(self.client, self.keys).read(dict.fromkeys(range(PARTITIONS), 0), 0, 10_000)
-        return [decode(entry.payload) for entry in entries]
-
-    def counted(self) -> dict[str, int]:
-        """The counters of all partitions together."""
-        counts: dict[str, int] = {}
-        for partition in range(PARTITIONS):
-            for name, n in self.client.hgetall(self.keys.counts(partition)).items():
-                counts[name.decode()] = counts.get(name.decode(), 0) + int(n)
-        return counts
+from tests.scoring.entrance import PARTITIONS, RAW_COOKIE, RAW_USER, START, Entrance, reported
 
 
 @pytest.fixture
 def entrance(tmp_path: Path, redis_url: str, prefix: str) -> Entrance:
-    return Entrance(settings_in(tmp_path, redis_url, prefix, properties=PROPERTIES))
+    return Entrance(tmp_path, redis_url, prefix)
 
 
-def reported(message_id: str = "m1", **changes: Any) -> wire.Event:
-    fields: dict[str, Any] = {
-        "kind": "purchase", "user_id": RAW_USER, "event_time": START - 5, "consent": ["personalization"],
-    }  # fmt: skip
-    return event(message_id=message_id, **fields | changes)
+def stored_bytes(entrance: Entrance) -> Iterator[bytes]:
+    """Every key of the deployment and everything in it."""
+    for key in entrance.client.scan_iter(f"{entrance.keys.prefix}:*"):
+        kind = entrance.client.type(key)
+        yield key
+        if kind == b"stream":
+            for entry_id, fields in entrance.client.xrange(key):
+                yield from (entry_id, *fields, *fields.values())
+        elif kind == b"hash":
+            for name, value in entrance.client.hgetall(key).items():
+                yield from (name, value)
+        else:
+            assert kind == b"string"
+            yield entrance.client.get(key)
+
+
+def pseudonym(entrance: Entrance) -> str:
+    return Pseudonyms.load(entrance.settings.key_file).user(RAW_USER)
 
 
 def test_a_whole_event_arrives_as_it_was_reported(entrance: Entrance) -> None:
@@ -85,7 +53,7 @@ def test_a_whole_event_arrives_as_it_was_reported(entrance: Entrance) -> None:
     )  # fmt: skip
     outcome = entrance.track([message])[0]
     assert (outcome.fate.status, outcome.fate.k, outcome.message) == ("accepted", START, "")
-    user = pseudonym(entrance.settings, RAW_USER)
+    user = pseudonym(entrance)
     cookie = Pseudonyms.load(entrance.settings.key_file).anonymous(RAW_COOKIE)
     assert entrance.stored() == [
         Event(
@@ -99,17 +67,24 @@ def test_a_whole_event_arrives_as_it_was_reported(entrance: Entrance) -> None:
 def test_what_is_not_said_is_absent(entrance: Entrance) -> None:
     """Absent and empty fields are None, never 0 or an empty text."""
     entrance.track([reported(item="", zone=None)])
-    user = pseudonym(entrance.settings, RAW_USER)
+    user = pseudonym(entrance)
     assert entrance.stored() == [Event("m1", "purchase", user, START - 5, purposes=1)]
 
 
 def test_no_raw_id_reaches_redis(entrance: Entrance) -> None:
-    """Neither keys nor values hold a raw user or anonymous id."""
-    entrance.track([reported(anonymous_id=RAW_COOKIE), reported("m2", user_id=None, anonymous_id=RAW_COOKIE)])
-    stream = b"".join(entrance.client.dump(key) + key for key in entrance.client.scan_iter(f"{entrance.keys.prefix}:*"))
-    assert b"m1" in stream, "the search would find what is there"
-    assert RAW_USER.encode() not in stream
-    assert RAW_COOKIE.encode() not in stream
+    """Neither keys nor values hold a raw user or anonymous id, of rejected events neither."""
+    entrance.track(
+        [
+            reported(anonymous_id=RAW_COOKIE), reported("m2", user_id=None, anonymous_id=RAW_COOKIE),
+            reported("m3", anonymous_id=RAW_COOKIE, kind="BAD"), reported("m4", event_time=5),
+            reported("m5", consent=[]),
+        ]
+    )  # fmt: skip
+    assert len(list(entrance.letters.kept(0))) == 2
+    everything = b"".join(stored_bytes(entrance))
+    assert b"m1" in everything, "the search would find what is there"
+    assert RAW_USER.encode() not in everything
+    assert RAW_COOKIE.encode() not in everything
 
 
 def test_an_anonymous_user_is_nobody_elses(entrance: Entrance) -> None:
@@ -182,7 +157,7 @@ def changed(**fields: Any) -> Callable[[wire.Event], None]:
     ],
 )
 def test_each_rule_has_its_reason(entrance: Entrance, reason: str, change: Callable[[wire.Event], None]) -> None:
-    """A broken event is rejected with the reason of its rule and a sentence, is counted, and leaves nothing else."""
+    """A broken event is rejected with the reason of its rule and a sentence, counted, and kept as a letter only."""
     message = reported()
     change(message)
     outcome = entrance.track([message])[0]
@@ -190,6 +165,42 @@ def test_each_rule_has_its_reason(entrance: Entrance, reason: str, change: Calla
     assert outcome.message
     assert entrance.counted() == {"received": 1, f"rejected:{reason}": 1}
     assert entrance.stored() == []
+    (letter,) = entrance.letters.kept(0)
+    assert letter.reason == reason
+    assert open_letter(entrance.sealing, letter) == message
+
+
+def test_an_event_that_nobody_consented_to_leaves_no_letter(entrance: Entrance) -> None:
+    """Nothing is kept of a dropped event, however broken it is, not even sealed."""
+    entrance.track([reported(consent=[], kind="BAD"), reported("m2", consent=[], event_time=5)])
+    assert entrance.counted() == {"received": 2, "dropped:consent": 2}
+    assert list(entrance.letters.kept(0)) == []
+
+
+def test_an_event_that_is_too_large_to_keep_is_counted(entrance: Entrance) -> None:
+    """A rejected event beyond the size of any valid one leaves no letter, and the loss is counted."""
+    entrance.track(
+        [reported(kind="K" * MAX_LETTER_BYTES), reported("m2", event_time=5, properties={"x": "y" * 20_000})]
+    )
+    assert entrance.counted() == {"received": 2, "rejected:bad_kind": 1, "rejected:too_late": 1, "letters_lost": 2}
+    assert list(entrance.letters.kept(0)) == []
+
+
+def test_a_log_ahead_of_the_clock_loses_no_late_letter(entrance: Entrance) -> None:
+    """An event is too late only by the log's own instant, which no clock has told: it is kept whole all the same."""
+    partition = partition_of(pseudonym(entrance), PARTITIONS)
+    horizon_us = entrance.settings.lateness_horizon_h * HOUR_US
+    ahead = START + 2 * HOUR_US
+    entrance.client.hset(entrance.keys.meta(partition), mapping={"last_k": ahead, "first_k": START})
+    messages = [
+        reported("late", event_time=ahead - horizon_us), reported("m2"),
+        reported("taken", event_time=ahead - horizon_us + SECOND_US),
+    ]  # fmt: skip
+    outcomes = entrance.track(messages)
+    assert [outcome.fate[:2] for outcome in outcomes] == [("rejected", "too_late"), ("accepted", ""), ("accepted", "")]
+    assert "import it as history" in outcomes[0].message
+    assert entrance.counted() == {"received": 3, "accepted": 2, "rejected:too_late": 1}
+    assert [open_letter(entrance.sealing, letter) for letter in entrance.letters.kept(0)] == [messages[0]]
 
 
 def test_outcomes_come_in_the_order_of_the_request(entrance: Entrance) -> None:
@@ -237,6 +248,18 @@ def test_without_redis_nothing_is_acknowledged(entrance: Entrance) -> None:
     """When the log does not answer, the call fails as unavailable."""
     with pytest.raises(Unavailable):
         entrance.track([reported()], url="redis://127.0.0.1:1")
+
+
+def test_a_log_that_is_moved_takes_nothing(entrance: Entrance) -> None:
+    """While a partition is sealed nothing is taken, counted or kept, and the caller is told to come back."""
+    for partition in range(PARTITIONS):
+        entrance.client.hset(entrance.keys.meta(partition), "sealed", 1)
+    with pytest.raises(Unavailable, match="moved to another number of partitions; try again"):
+        entrance.track([reported(), reported("m2", kind="BAD"), reported("m3", consent=[])])
+    assert entrance.counted() == {}
+    assert entrance.stored() == list(entrance.letters.kept(0)) == []
+    entrance.client.hdel(entrance.keys.meta(partition_of(pseudonym(entrance), PARTITIONS)), "sealed")
+    assert entrance.track([reported()])[0].fate.status == "accepted"
 
 
 def test_every_reason_has_a_sentence() -> None:

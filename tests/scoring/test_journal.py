@@ -9,7 +9,7 @@ from behavior.served import SERVED_ENTRY, decode
 from scoring import journal as journals
 from scoring.answer import Answer
 from scoring.journal import Journal
-from scoring.log import Fate, Offer
+from scoring.log_writer import Fate, Offer
 
 
 def answer(number: int, user: str = "k1-u") -> Answer:

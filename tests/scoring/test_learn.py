@@ -21,7 +21,7 @@ from scoring import learn, learner
 from scoring.joiner import Example
 from scoring.learn import Correction, Learner, OffsetLogisticRegression, learner_of
 from scoring.learn_state import Model
-from scoring.log import offer_event, offer_served
+from scoring.log_writer import offer_event, offer_served
 from tests.scoring.online import Online
 from tests.scoring.small import CATEGORIES, PARTITIONS, START, purchase, settings_in
 

@@ -11,9 +11,13 @@ import redis.asyncio
 from behavior.errors import Unavailable
 from behavior.event import HOUR_US, Event
 from behavior.served import EVENT_ENTRY, SERVED_ENTRY, Served
+from deployment.connections import open_async, open_blocking
 from deployment.keys import Keys
-from scoring.log import Fate, Log, LogWriter, Offer, offer_dropped, offer_event, offer_rejected, offer_served
+from scoring.dead_letters import DeadLetters
+from scoring.log import Log
+from scoring.log_writer import Fate, Letter, LogWriter, Offer, offer_dropped, offer_event, offer_rejected, offer_served
 
+PARTITIONS = 4
 NOW = 1_508_040_000_000_001
 HORIZON_H = 48
 HORIZON_US = HORIZON_H * HOUR_US
@@ -24,18 +28,23 @@ class Partitions:
 
     def __init__(self, url: str, prefix: str) -> None:
         self.url = url
-        self.keys = Keys(prefix)
+        self.keys = Keys(prefix, PARTITIONS)
         self.client = redis.Redis.from_url(url)
         self.log = Log(self.client, self.keys)
 
-    def append(self, offers: Sequence[Offer], now: int = NOW, partition: int = 0) -> list[Fate]:
-        """What the script answers."""
+    def append(self, offers: Sequence[Offer], now: int = NOW, partition: int = 0, kept: int = 1000) -> list[Fate]:
+        """What becomes of the offers when so many dead letters are kept."""
 
         async def appended() -> list[Fate]:
             async with redis.asyncio.Redis.from_url(self.url) as client:
-                return await LogWriter(client, self.keys, HORIZON_H).append(partition, offers, now)
+                return await LogWriter(client, self.keys, HORIZON_H, kept).append(partition, offers, now)
 
         return asyncio.run(appended())
+
+    def dead(self, partition: int = 0) -> list[tuple[int, bytes, bytes]]:
+        """The instants, reasons and letters of what was rejected."""
+        entries = self.client.xrange(self.keys.dead(partition))
+        return [(int(entry_id.removesuffix(b"-0")), fields[b"r"], fields[b"s"]) for entry_id, fields in entries]
 
     def counts(self, partition: int = 0) -> dict[str, int]:
         """The counters of the partition."""
@@ -47,8 +56,17 @@ def log(redis_url: str, prefix: str) -> Partitions:
     return Partitions(redis_url, prefix)
 
 
-def event(message_id: str, t: int = NOW) -> Offer:
-    return offer_event(Event(message_id, "purchase", "k1-a", t, purposes=1))
+def event(message_id: str, t: int = NOW, letter: Letter | None = None) -> Offer:
+    made = Event(message_id, "purchase", "k1-a", t, purposes=1)
+    return offer_event(made, letter or (lambda reason: f"{message_id}:{reason}".encode()))
+
+
+def rejected(reason: str, letter: bytes = b"letter") -> Offer:
+    return offer_rejected(reason, lambda _: letter)
+
+
+def unneeded(reason: str) -> bytes:
+    raise AssertionError(f"sealed without need, for {reason}")
 
 
 def served(request_id: str) -> Served:
@@ -97,13 +115,109 @@ def test_too_late_is_older_than_the_horizon(log: Partitions) -> None:
     assert not log.client.exists(log.keys.dedupe(0, "b"))
 
 
+def test_what_is_rejected_is_kept_with_its_reason(log: Partitions) -> None:
+    """Whatever it is rejected for, and wherever that is found out, the letter and its count come in one step."""
+    far, old = NOW + 2 * HORIZON_US, NOW - 2 * HORIZON_US
+    log.append([rejected("bad_kind", b"1"), event("a"), event("b", far), event("c", old), event("a", old)])
+    assert log.dead() == [
+        (NOW, b"bad_kind", b"1"), (NOW + 1, b"too_early", b"b:too_early"), (NOW + 2, b"too_late", b"c:too_late"),
+    ]  # fmt: skip
+    assert log.counts() == {
+        "received": 5, "accepted": 1, "duplicate": 1, "rejected:bad_kind": 1, "rejected:too_early": 1,
+        "rejected:too_late": 1,
+    }  # fmt: skip
+
+
+def test_letters_never_stand_in_the_way_of_events(log: Partitions) -> None:
+    """Letters take no admission instants; theirs grow under a clock that stands still, even after all are gone."""
+    for _ in range(3):
+        log.append([rejected("bad_kind"), rejected("bad_kind")])
+    assert [instant for instant, _, _ in log.dead()] == [NOW + i for i in range(6)]
+    assert log.append([event("a")])[0].k == NOW
+    log.client.xtrim(log.keys.dead(0), maxlen=0, approximate=False)
+    log.append([rejected("bad_kind")])
+    assert [instant for instant, _, _ in log.dead()] == [NOW + 6]
+
+
+def test_nothing_is_sealed_without_need(log: Partitions) -> None:
+    """An event that is on time, a repetition of one included, never has its letter made."""
+    for _ in range(2):
+        log.append(
+            [event("a", NOW, unneeded), event("b", NOW - HORIZON_US // 2, unneeded), event("c", NOW + 1, unneeded)]
+        )
+    with pytest.raises(AssertionError, match="too_late"):
+        log.append([event("d", NOW - HORIZON_US, unneeded)])
+
+
+def test_an_event_that_is_late_by_the_logs_own_instants_is_offered_again_with_its_letter(log: Partitions) -> None:
+    """Where the log is ahead of the clock an event without its letter counts for nothing until it comes with it."""
+    log.append([event("a")], now=NOW + HORIZON_US)
+    sealed: list[str] = []
+
+    def letter(reason: str) -> bytes:
+        sealed.append(reason)
+        return b"letter"
+
+    fates = log.append([event("b", NOW, letter), event("c", NOW + 10, letter), offer_served(served("r"))])
+    assert [fate[:2] for fate in fates] == [("rejected", "too_late"), ("accepted", ""), ("served", "")]
+    assert sealed == ["too_late"]
+    assert log.dead() == [(NOW + HORIZON_US + 3, b"too_late", b"letter")]
+    assert log.counts() == {"received": 3, "accepted": 2, "rejected:too_late": 1}
+
+
+def test_letters_are_kept_for_the_horizon(log: Partitions) -> None:
+    """A letter goes as soon as it is older than the horizon and anything comes, or with time when nothing does."""
+    log.append([rejected("bad_kind")])
+    assert 0 < log.client.pttl(log.keys.dead(0)) <= HORIZON_US / 1000
+    log.append([rejected("no_user")], now=NOW + 5)
+    log.append([event("a", NOW + HORIZON_US)], now=NOW + HORIZON_US)
+    assert len(log.dead()) == 2
+    log.append([event("b", NOW + HORIZON_US)], now=NOW + HORIZON_US + 1)
+    assert log.dead() == [(NOW + 5, b"no_user", b"letter")]
+    assert "letters_lost" not in log.counts()
+
+
+def test_letters_are_bounded_and_what_is_lost_is_counted(log: Partitions) -> None:
+    """However much is rejected, only so many letters stay, the newest; those pushed out or not there are counted."""
+    log.append([rejected("bad_kind", str(i).encode()) for i in range(10)], kept=4)
+    log.append([rejected("bad_kind", b"last"), rejected("bad_kind", b"")], kept=4)
+    assert [letter for _, _, letter in log.dead()] == [b"7", b"8", b"9", b"last"]
+    assert log.counts() == {"received": 12, "rejected:bad_kind": 12, "letters_lost": 8}
+
+
+def test_a_sealed_log_takes_nothing(log: Partitions) -> None:
+    """Once a partition is sealed nothing changes in it, whatever it is offered, until it is opened again."""
+    log.append([event("a"), rejected("bad_kind")])
+    log.client.hset(log.keys.meta(0), "sealed", 1)
+    everything = [event("b"), event("a"), event("c", 5), rejected("x"), offer_dropped("y"), offer_served(served("r"))]
+    names = (log.keys.stream(0), log.keys.meta(0), log.keys.counts(0), log.keys.dead(0))
+    before = [log.client.dump(name) for name in names]
+    for offers in ([each] for each in everything):
+        with pytest.raises(Unavailable, match="moved"):
+            log.append(offers, now=NOW + 2 * HORIZON_US)
+    assert [log.client.dump(name) for name in names] == before
+    log.client.hdel(log.keys.meta(0), "sealed")
+    assert log.append([event("b")])[0].status == "accepted"
+
+
+def test_without_room_nothing_is_sent(log: Partitions) -> None:
+    """The log is not even asked while there is no room."""
+
+    def refuse() -> None:
+        raise Unavailable("full")
+
+    writer = LogWriter(redis.asyncio.Redis.from_url("redis://127.0.0.1:1"), log.keys, HORIZON_H, check_room=refuse)
+    with pytest.raises(Unavailable, match="full"):
+        asyncio.run(writer.append(0, [event("a")], NOW))
+
+
 def test_received_is_the_sum_of_what_became_of_events(log: Partitions) -> None:
     """received = accepted + duplicate + rejected + dropped, whatever is offered; served entries stand outside."""
     rng = random.Random(7)
     offered = 0
     for _ in range(20):
         offers = [
-            rng.choice([event(str(rng.randrange(30))), event(f"old{rng.random()}", 0), offer_rejected("bad_kind"),
+            rng.choice([event(str(rng.randrange(30))), event(f"old{rng.random()}", 0), rejected("bad_kind"),
                         offer_dropped("consent")])
             for _ in range(rng.randrange(1, 20))
         ]  # fmt: skip
@@ -123,16 +237,44 @@ def test_what_cannot_be_stored_is_not_acknowledged(log: Partitions) -> None:
     log.append([event("a")])
     log.client.xadd(log.keys.stream(0), {"t": "e", "b": "x"}, id=f"{NOW + 2}-0")  # the stream is ahead of its meta
     with pytest.raises(Unavailable):
-        log.append([offer_rejected("bad_kind"), event("b"), event("c")])
+        log.append([rejected("bad_kind"), event("b"), event("c")])
     assert log.counts() == {"received": 2, "accepted": 1, "rejected:bad_kind": 1}
+    assert len(log.dead()) == 1
     assert not log.client.exists(log.keys.dedupe(0, "b"))
     assert [fate.status for fate in log.append([event("b"), event("c")], now=NOW + 3)] == ["accepted", "accepted"]
+
+
+def test_a_letter_that_cannot_be_stored_is_not_acknowledged(log: Partitions) -> None:
+    """When the dead letters refuse, neither the event nor what follows is counted; what came before is."""
+    log.client.set(log.keys.dead(0), "no stream")
+    with pytest.raises(Unavailable):
+        log.append([event("a"), rejected("bad_kind"), event("b")])
+    assert log.counts() == {"received": 1, "accepted": 1}
+    log.client.delete(log.keys.dead(0))
+    fates = log.append([event("a"), rejected("bad_kind"), event("b")])
+    assert [fate.status for fate in fates] == ["duplicate", "rejected", "accepted"]
 
 
 def test_a_redis_that_is_away_is_unavailable() -> None:
     """Nothing is acknowledged when there is no Redis."""
     with pytest.raises(Unavailable):
         Partitions("redis://127.0.0.1:1", "x").append([event("a")])
+
+
+def test_a_cluster_takes_the_same(cluster_url: str, prefix: str) -> None:
+    """All keys of a partition are on one node: events, letters and counts of every partition come in one step there."""
+    keys = Keys(prefix, PARTITIONS)
+
+    async def appended() -> list[list[str]]:
+        async with open_async(cluster_url, cluster=True) as client:
+            writer = LogWriter(client, keys, HORIZON_H)
+            offers = [event("a"), event("old", 5), rejected("bad_kind"), event("a"), offer_served(served("r"))]
+            fates = [await writer.append(partition, offers, NOW) for partition in range(PARTITIONS)]
+            return [[fate.status for fate in each] for each in fates]
+
+    assert asyncio.run(appended()) == [["accepted", "rejected", "rejected", "duplicate", "served"]] * PARTITIONS
+    with open_blocking(cluster_url, cluster=True) as client:
+        assert [len(list(DeadLetters(client, keys).kept(0, reason))) for reason in (None, "too_late")] == [8, 4]
 
 
 def test_readers_read_on_from_their_offsets(log: Partitions) -> None:

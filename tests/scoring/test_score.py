@@ -14,11 +14,12 @@ from behavior.errors import BadInput
 from behavior.event import DAY_US, HOUR_US, MINUTE_US, PERSONALIZATION, Event
 from behavior.served import SERVED_ENTRY, decode
 from deployment.clock import AsyncClock
+from deployment.generations import Plans
 from scoring import learner, metrics
 from scoring.answer import Answer, propensity_of
 from scoring.journal import Journal
 from scoring.learner import Weights
-from scoring.log import LogWriter
+from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
 from scoring.model import current_id, load_bundle
 from scoring.score import ScoreRequest, Scoring, score
@@ -75,10 +76,11 @@ def ask(online: Online, request: ScoreRequest, **changes: Any) -> Answer:
         async with redis.asyncio.Redis.from_url(str(settings.redis_url)) as client:
             journal = Journal(LogWriter(client, online.keys, 48), PARTITIONS)
             bundles = changes.get("bundles", settings.bundles)
-            memory = Memory(client, online.keys, PLAN, bundles, settings.residual_bound)
+            plans = Plans(online.keys)
+            memory = Memory(client, online.keys, plans, bundles, settings.residual_bound)
             await memory.refresh()
-            states = States(client, online.keys, PARTITIONS, PLAN)
-            deps = Scoring(states, AsyncClock(client, online.keys.clock()), PLAN, memory, journal)
+            states = States(client, online.keys, plans)
+            deps = Scoring(states, AsyncClock(client, online.keys.clock()), memory, journal)
             writing = asyncio.create_task(journal.run())
             answer = await score(request, deps)
             await journal.drain(5)
@@ -244,7 +246,7 @@ def test_without_a_model_or_a_snapshot_it_says_what_to_run(online: Online, tmp_p
     """NotReady names the command that helps."""
     with pytest.raises(NotReady, match="opportune train"):
         ask(online, ScoreRequest(USER, CATEGORIES), bundles=tmp_path / "none")
-    online.client.delete(online.keys.snapshot(), online.keys.snapshot_version())
+    online.client.delete(online.keys.snapshot(1))
     with pytest.raises(NotReady, match="opportune fold"):
         ask(online, ScoreRequest(USER, CATEGORIES))
 
@@ -258,7 +260,7 @@ def test_a_refused_bundle_leaves_the_one_before_in_place(online: Online, tmp_pat
 
     async def polled() -> list[str]:
         async with redis.asyncio.Redis.from_url(str(online.settings.redis_url)) as client:
-            memory = Memory(client, online.keys, PLAN, bundles, 1.0, metrics.load_timed, refused.append)
+            memory = Memory(client, online.keys, Plans(online.keys), bundles, 1.0, metrics.load_timed, refused.append)
             found = []
             other = make_bundle(bundles, seed=1)
             for bundle_id, damage in ((good, False), (other, True), (make_bundle(bundles, seed=2), False)):

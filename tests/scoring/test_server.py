@@ -18,15 +18,20 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from behavior.errors import BadInput, Unavailable
 from behavior.event import HOUR_US, MINUTE_US
+from behavior.plan import FeatureDefinition, Plan, ViewDefinition
+from behavior.words import count
+from deployment.archive import Archive
 from deployment.redis_server import redis_server
 from deployment.settings import Settings
 from scoring.client import Client
+from scoring.rebuild import Rebuild
 from scoring.server import Server, bind, status_of
 from scoring.v1 import scoring_pb2 as wire
 from tests.scoring.online import Online, serving
 from tests.scoring.small import (
     CATEGORIES,
     PARTITIONS,
+    PLAN,
     START,
     make_bundle,
     make_current,
@@ -297,3 +302,41 @@ def test_what_is_ours_to_mend_tells_callers_nothing() -> None:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as held:
         return int(held.getsockname()[1])
+
+
+def test_while_features_are_added_and_rebuilt_the_running_bundle_serves(online: Online, address: str) -> None:
+    """Not one request fails or is answered by another bundle, and afterwards the new generation answers."""
+    added = ViewDefinition("more", "user", ("purchase",), (FeatureDefinition("n", count("purchase")),))
+    grown = Plan([*(view.definition for view in PLAN.views), added])
+    stopping = threading.Event()
+    answered: list[str] = []
+    failures: list[Exception] = []
+
+    def asking() -> None:
+        with Client(address) as client:
+            while not stopping.is_set():
+                try:
+                    answered.append(client.score(USER, candidates=CATEGORIES).bundle_id)
+                except Exception as error:
+                    failures.append(error)
+
+    thread = threading.Thread(target=asking)
+    thread.start()
+    archive = Archive(online.settings.archive, PARTITIONS)
+    made = Rebuild(online.client, online.keys, archive, grown, online.clock).run()
+    online.append([purchase(pseudonym(online.settings, USER), "RICE", START, "m2")])
+    online.fold()
+    with Client(address) as client:
+        eventually(lambda: counted(client.score(USER, candidates=["RICE"], explain=True)) == 1)
+    stopping.set()
+    thread.join(10)
+    assert made.generation == 2
+    assert failures == []
+    assert len(answered) > 10
+    assert len(set(answered)) == 1
+
+
+def counted(answer: wire.ScoreResponse) -> int:
+    """How often the user has bought the first category."""
+    features = {each.name: each for each in answer.ranked[0].features}
+    return int(features["user_category:purchase_count_30d"].integer)

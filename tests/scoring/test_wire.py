@@ -6,7 +6,7 @@ from behavior.errors import BadInput
 from deployment.pseudonym import Pseudonyms
 from scoring.answer import Addend, Answer, Degradation, Ranked
 from scoring.collect import Outcome
-from scoring.log import Fate
+from scoring.log_writer import Fate
 from scoring.score import ScoreRequest
 from scoring.v1 import scoring_pb2 as wire
 from scoring.wire import read_request, write_answer, write_outcomes

@@ -1,0 +1,167 @@
+"""Writing to the log: offers become admitted entries, each with its fate, in one script per partition.
+
+One stream per partition, entry id `<k>-0`. The script admits, de-duplicates and counts in one step (append.lua). What
+it rejects is kept as a dead letter by the same script. A letter is sealed only when it is needed, or may be: an event
+that is about to be too late brings its own, one that turns out to be too late without it is offered once more with it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import redis.asyncio
+
+from behavior import event as events
+from behavior import served as served_entries
+from behavior.errors import Unavailable
+from behavior.event import HOUR_US, MINUTE_US, Event
+from behavior.served import EVENT_ENTRY, SERVED_ENTRY, Served
+from deployment.connections import UNANSWERED
+from deployment.keys import Keys
+
+ACCEPTED = "accepted"
+DUPLICATE = "duplicate"
+REJECTED = "rejected"
+DROPPED = "dropped"
+SERVED = "served"
+_AGAIN = "again"
+_MOVING = b"MOVING"
+TOO_LATE = "too_late"
+TOO_EARLY = "too_early"
+
+APPEND = files("scoring").joinpath("append.lua").read_text(encoding="utf-8")
+# How far the log's own instants may be ahead of the clock before an event needs a second offer to be rejected.
+_NEAR_US = MINUTE_US
+
+# What is kept of a rejected event, sealed, given the reason; no bytes if it cannot be kept, which is counted.
+Letter = Callable[[str], bytes]
+
+
+def no_letter(reason: str) -> bytes:
+    """Keeps nothing of a rejected event."""
+    return b""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One thing that a partition is offered; make it with the functions below.
+
+    what         e, s, rejected or dropped, as append.lua reads them
+    message_id   of an event, what a repetition is recognised by
+    client_time  of an event, µs UTC
+    body         bytes of the entry, else the reason
+    letter       what is kept of it if it is rejected
+    """
+
+    what: bytes
+    body: bytes
+    message_id: str = ""
+    client_time: int = 0
+    letter: Letter = no_letter
+
+
+class Fate(NamedTuple):
+    """What became of an offer: its status, why, and the admission instant k (0 if it has none)."""
+
+    status: str
+    reason: str = ""
+    k: int = 0
+
+
+def offer_event(event: Event, letter: Letter = no_letter) -> Offer:
+    """An event that keeps every rule of admission."""
+    return Offer(EVENT_ENTRY, events.encode(event), event.message_id, event.client_time, letter)
+
+
+def offer_served(served: Served) -> Offer:
+    """What was shown to a user."""
+    return Offer(SERVED_ENTRY, served_entries.encode(served))
+
+
+def offer_rejected(reason: str, letter: Letter = no_letter) -> Offer:
+    """An event that was refused before it got to the log: counted, and its letter kept."""
+    return Offer(REJECTED.encode(), reason.encode(), letter=letter)
+
+
+def offer_dropped(purpose: str) -> Offer:
+    """An event that nobody consented to keep: only counted."""
+    return Offer(DROPPED.encode(), purpose.encode())
+
+
+class LogWriter:
+    """Appends to the log, inside an event loop.
+
+    lateness_horizon_h  how old an event may be at admission, and how long dead letters are kept, in hours
+    dead_letters        how many dead letters a partition keeps
+    check_room          raises Unavailable while nothing may be written; called before every append, without I/O
+    """
+
+    def __init__(
+        self,
+        client: "redis.asyncio.Redis",
+        keys: Keys,
+        lateness_horizon_h: int,
+        dead_letters: int = 1000,
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._append = client.register_script(APPEND)
+        self._keys = keys
+        self._horizon_us = lateness_horizon_h * HOUR_US
+        self._dead_letters = dead_letters
+        self._check_room = check_room
+
+    async def append(self, partition: int, offers: Sequence[Offer], now: int) -> list[Fate]:
+        """What became of each offer, in their order; all of them in one step, at or after `now`.
+
+        Raises Unavailable if the log did not answer or refused: then some of the offers may have been taken, and
+        offering them again is safe.
+        """
+        self._check_room()
+        letters = [self._letter(offer, now) for offer in offers]
+        fates = await self._run(partition, offers, letters, now, complete=False)
+        again = [place for place, fate in enumerate(fates) if fate.status == _AGAIN]
+        if again:
+            # What was too late stays too late: instants of the log only grow.
+            late = [offers[place] for place in again]
+            letters = [offers[place].letter(fates[place].reason) for place in again]
+            for place, fate in zip(again, await self._run(partition, late, letters, now, complete=True), strict=True):
+                fates[place] = fate
+        return fates
+
+    def _letter(self, offer: Offer, now: int) -> bytes:
+        """The letter of an offer that is rejected, or may be; no bytes for any other."""
+        if offer.what == REJECTED.encode():
+            return offer.letter(offer.body.decode())
+        if offer.what == EVENT_ENTRY:
+            if now - offer.client_time > self._horizon_us - _NEAR_US:
+                return offer.letter(TOO_LATE)
+            if offer.client_time - now > self._horizon_us:
+                return offer.letter(TOO_EARLY)
+        return b""
+
+    async def _run(
+        self, partition: int, offers: Sequence[Offer], letters: Sequence[bytes], now: int, *, complete: bool
+    ) -> list[Fate]:
+        args: list[bytes | int] = [now, self._horizon_us, self._dead_letters, int(complete)]
+        for offer, letter in zip(offers, letters, strict=True):
+            args += (offer.what, offer.client_time, offer.body, letter)
+        try:
+            raw: Any = await self._append(keys=_names(self._keys, partition, offers), args=args)
+        except UNANSWERED as error:
+            raise Unavailable(f"the log could not take events ({type(error).__name__}); try again") from error
+        if raw == _MOVING:
+            raise Unavailable("the log is being moved to another number of partitions; try again")
+        return [_fate(status, detail) for status, detail in raw]
+
+
+def _names(keys: Keys, partition: int, offers: Sequence[Offer]) -> list[bytes]:
+    seen = [keys.dedupe(partition, offer.message_id) for offer in offers if offer.what == EVENT_ENTRY]
+    return [keys.stream(partition), keys.meta(partition), keys.counts(partition), keys.dead(partition), *seen]
+
+
+def _fate(status: bytes, detail: bytes) -> Fate:
+    name = status.decode()
+    if name in (ACCEPTED, DUPLICATE, SERVED):
+        return Fate(name, k=int(detail))
+    return Fate(name, detail.decode())
