@@ -3,11 +3,14 @@
 from feast import FeatureService
 from views import category_activity, user_activity, user_category
 
+_NOT_FOR_TREES = ("any_utc_offset_s_last", "recent_10")
+
 purchase_7d = FeatureService(
     name="purchase_7d",
     features=[
-        # The last known offset tells the hour, which the moment brings along; it says nothing about taste.
-        user_activity[[field.name for field in user_activity.features if field.name != "any_utc_offset_s_last"]],
+        # The last known offset tells the hour, which the moment brings along; it says nothing about taste. What came
+        # last is a list, which is for rules, not for trees.
+        user_activity[[each.name for each in user_activity.features if each.name not in _NOT_FOR_TREES]],
         user_category,
         category_activity,
         # all_activity is left out: it is the same for all candidates, and a model would read the calendar from it.

@@ -9,7 +9,20 @@ from entities import all_users, category, item, user
 from feast import FeatureView, Field
 from feast.types import Bool, Int64, String
 
-from feast_plugin.definitions import age, behavior_view, count, ever, last, plain_source, total
+from feast_plugin.definitions import (
+    affinity,
+    age,
+    behavior_view,
+    count,
+    distinct,
+    ever,
+    last,
+    mean,
+    plain_source,
+    rate,
+    recent,
+    total,
+)
 
 # What a person did that says something about their taste, from the strongest to the weakest sign.
 INTEREST = ("purchase", "add_to_cart", "item_view")
@@ -25,10 +38,16 @@ user_activity = behavior_view(
         count("purchase", over="24h"),
         count("purchase", over="7d"),
         count("purchase", over="30d"),
+        count("purchase", over="90d"),
         count("purchase"),
+        distinct("purchase.order_id", over="30d"),
+        distinct("purchase.category", over="7d"),
         total("purchase.value", over="30d"),
+        total("purchase.value", over="90d"),
+        mean("purchase.value", over="30d"),
         ever("purchase"),
         age("purchase"),
+        age("purchase", since="first"),
         last("purchase.category"),
         count("add_to_cart", over="1h"),
         count("add_to_cart", over="24h"),
@@ -36,6 +55,8 @@ user_activity = behavior_view(
         count("item_view", over="24h"),
         count("item_view", over="7d"),
         age("item_view"),
+        rate("purchase", per="item_view", over="30d", prior=(1, 50)),
+        recent(10),
         last("*.utc_offset_s"),
     ],
 )
@@ -47,17 +68,39 @@ user_category = behavior_view(
     description="What a user does within one category.",
     selects=INTEREST,
     features=[
-        count("purchase", over="1h"),
+        count("purchase", over="24h"),
+        count("purchase", over="7d"),
+        count("purchase", over="30d"),
+        count("purchase", over="90d"),
+        count("purchase"),
+        total("purchase.value", over="30d"),
+        ever("purchase"),
+        age("purchase"),
+        age("purchase", since="first"),
+        affinity({"purchase": 10, "add_to_cart": 4, "item_view": 1}, over="30d"),
+        count("add_to_cart", over="24h"),
+        count("item_view", over="1h"),
+        count("item_view", over="24h"),
+    ],
+)
+
+item_activity = behavior_view(
+    "item_activity",
+    entity=item,
+    owner="merchandising",
+    description="How popular an item is with everybody.",
+    personal_data="aggregate",
+    selects=INTEREST,
+    features=[
         count("purchase", over="24h"),
         count("purchase", over="7d"),
         count("purchase", over="30d"),
         count("purchase"),
         total("purchase.value", over="30d"),
-        ever("purchase"),
+        distinct("purchase.user", over="30d"),
         age("purchase"),
-        count("add_to_cart", over="24h"),
-        count("item_view", over="1h"),
         count("item_view", over="24h"),
+        rate("purchase", per="item_view", over="30d", prior=(1, 50)),
     ],
 )
 
@@ -73,7 +116,9 @@ category_activity = behavior_view(
         count("purchase", over="24h"),
         count("purchase", over="7d"),
         count("purchase", over="30d"),
+        count("purchase", over="90d"),
         count("purchase"),
+        distinct("purchase.user", over="7d"),
         total("purchase.value", over="30d"),
         age("purchase"),
     ],
@@ -91,6 +136,7 @@ all_activity = behavior_view(
         count("purchase", over="24h"),
         count("purchase", over="7d"),
         count("purchase", over="30d"),
+        distinct("purchase.user", over="24h", cap=10_000),
         total("purchase.value", over="30d"),
         age("purchase"),
     ],

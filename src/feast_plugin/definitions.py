@@ -8,19 +8,30 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from feast import Entity, FeatureView, Field, FileSource
-from feast.types import FeastType, Float32, Int64, String
+from feast.types import Array, FeastType, Float32, Int64, String
 
+from behavior.aggregation import Aggregation
 from behavior.errors import BadDefinition
-from behavior.kinds import KINDS, Aggregation, age, count, ever, last, total
+from behavior.kinds import KINDS
 from behavior.plan import Feature, FeatureDefinition, View, ViewDefinition
 from behavior.window import parse_span
+from behavior.words import affinity, age, count, distinct, ever, first, last, mean, rate, recent, total
 from deployment.definition_tags import definition_of, field_tags, view_tags
 
-__all__ = ["DTYPES", "age", "behavior_view", "count", "ever", "last", "plain_source", "total", "view_of"]
+__all__ = [
+    "DTYPES", "affinity", "age", "behavior_view", "count", "distinct", "ever", "first", "last", "mean", "plain_source",
+    "rate", "recent", "total", "view_of",
+]  # fmt: skip
 
-DTYPES: dict[str, FeastType] = {"int64": Int64, "float32": Float32, "string": String}
+DTYPES: dict[str, FeastType] = {"int64": Int64, "float32": Float32, "string": String, "texts": Array(String)}
 # Feast's names of entities, one by one, and what the plan calls them together.
-_ENTITIES = {("user",): "user", ("user", "category"): "user_category", ("category",): "category", ("all",): "all"}
+_ENTITIES = {
+    ("user",): "user",
+    ("user", "category"): "user_category",
+    ("item",): "item",
+    ("category",): "category",
+    ("all",): "all",
+}
 
 
 def behavior_view(
@@ -37,15 +48,17 @@ def behavior_view(
 ) -> FeatureView:
     """A view that is computed from events: one field per aggregation, named after it.
 
-    entity         `user`, `(user, category)`, `category` or `all`
+    entity         `user`, `(user, category)`, `item`, `category` or `all`
     selects        the kinds of events that make an entity present; the aggregations count among them
     retention      an entity without an event for this long is missing, and starts afresh with the next
-    interval       how often a view of `category` or `all` changes, in whole minutes
+    interval       how often a view of `item`, `category` or `all` changes, in whole minutes
     personal_data  the class of what the view holds, for whoever must account for it
     Raises BadDefinition, naming the view and the feature, for what cannot be compiled into a plan.
     """
     entities = [entity] if isinstance(entity, Entity) else list(entity)
     _refuse_others(name, features)
+    if isinstance(selects, str):
+        raise BadDefinition(f"view {name}: `selects` is a list of kinds of events, such as ({selects!r},)")
     definition = ViewDefinition(
         name=name,
         entity=_entity_name(name, entities),
@@ -54,8 +67,8 @@ def behavior_view(
         owner=owner,
         description=description,
         personal_data=personal_data,
-        retention_us=parse_span(retention),
-        interval_us=parse_span(interval),
+        retention_us=_span(name, retention),
+        interval_us=_span(name, interval),
     )
     return FeatureView(
         name=name,
@@ -83,6 +96,13 @@ def view_of(feature_view: FeatureView) -> View:
     """The behavior view that a Feast view was made from."""
     fields = [(field.name, field.description, field.tags) for field in feature_view.features]
     return View(definition_of(feature_view.name, feature_view.tags, fields))
+
+
+def _span(name: str, text: str) -> int:
+    try:
+        return parse_span(text)
+    except BadDefinition as error:
+        raise BadDefinition(f"view {name}: {error}") from None
 
 
 def _field(feature: Feature) -> Field:

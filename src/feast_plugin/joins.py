@@ -1,9 +1,10 @@
 """Point-in-time joins in SQL: the rows of one view as they stood at each entity row's instant.
 
-Both kinds of views come back in the order of the entity rows. Join keys are compared as text.
+Both kinds of views come back in the order of the entity rows. Join keys are compared as text. Texts stay in Arrow: what
+goes through `finalise` of them are the numbers of the rows that they stand in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -17,33 +18,46 @@ from behavior.column import Column
 from behavior.errors import BadInput
 from behavior.event import SECOND_US
 from behavior.vector import finalise
+from deployment.table_manifest import Manifest
 from feast_plugin.definitions import view_of
 from feast_plugin.entity_rows import EntityRows
 
-_ARROW = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
+_TEXTS = ("string", "texts")
+_ARROW = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string(), "texts": pa.list_(pa.string())}
 
 
 def behavior_columns(
     connection: duckdb.DuckDBPyConnection,
     feature_view: FeatureView,
     features: Sequence[str],
-    path: Path,
+    manifest: Manifest,
+    tables: Path,
     rows: EntityRows,
     keys: Mapping[str, str],
 ) -> dict[str, pa.Array]:
     """Final values of a behavior view, by feature name: the raw row that holds at the instant, finalised there.
 
-    A view of `category` or `all` is read at its last whole interval, as it is served.
+    A view of `item`, `category` or `all` is read at its last whole interval, as it is served. Raises BadInput if the
+    table was made for another definition of one of the features.
     """
     view = view_of(feature_view)
-    at = rows.t - rows.t % view.interval_us
     wanted = [feature for feature in view.features if feature.name in features]
-    source = f"SELECT *, epoch_us(ts) AS valid_from FROM read_parquet({_text(str(path))})"
-    columns = ["seen_e", *(feature.name for feature in wanted)]
-    found = _at_instants(connection, source, columns, rows, keys, at, feature_view.name)
-    raw = {feature.name: _to_column(found[feature.name], feature.raw_dtype) for feature in wanted}
-    finals = finalise(view, raw, _to_column(found["seen_e"], "int64"), rows.t)
-    return {feature.name: _to_arrow(finals[feature.ref], feature.dtype) for feature in wanted}
+    for feature in wanted:
+        if manifest.features.get(feature.name) != feature.fingerprint:
+            raise BadInput(f"feature {feature.ref}: its table is of another definition; run `opportune backfill`")
+    names = {name for feature in wanted for name in feature.raws}
+    dtypes = {raw.name: raw.dtype for raw in view.raws if raw.name in names}
+    source = f"SELECT *, epoch_us(ts) AS valid_from FROM read_parquet([{_texts(manifest.paths(tables))}])"
+    at = rows.t - rows.t % view.interval_us
+    found = _at_instants(connection, source, ["seen_e", *dtypes], rows, keys, at, feature_view.name)
+    raw = {name: _to_raw(found[name], dtype) for name, dtype in dtypes.items()}
+    finals = finalise(view, raw, _to_raw(found["seen_e"], "int64"), rows.t)
+    return {
+        feature.name: _to_texts(finals[feature.ref], found[feature.raws[0]], feature.dtype)
+        if feature.dtype in _TEXTS
+        else pa.array(finals[feature.ref].values, type=_ARROW[feature.dtype], mask=~finals[feature.ref].valid)
+        for feature in wanted
+    }
 
 
 def plain_columns(
@@ -85,19 +99,33 @@ def _at_instants(
     at: np.ndarray,
     view: str,
 ) -> pa.Table:
-    """The columns of the row with the greatest `valid_from` <= at per entity row, null where there is none."""
+    """The columns of the row with the greatest `valid_from` <= at per entity row, null where there is none.
+
+    Entities that are asked for are numbered, so that the others' rows are left out before anything is put in order,
+    and what is put in order has one whole number for a key. A key that is null has no number and finds nothing.
+    """
     asked = {"row_number": pa.array(np.arange(len(at))), "at": pa.array(at)}
     asked |= {f"key_{place}": rows.table[column] for place, column in enumerate(keys.values())}
     connection.register("asked", pa.table(asked))
-    equal = [
-        f"CAST(asked.key_{place} AS VARCHAR) = CAST(stored.{_name(key)} AS VARCHAR)" for place, key in enumerate(keys)
-    ]
-    selected = ", ".join(f"stored.{_name(column)} AS {_name(column)}" for column in columns)
+    own = [f"CAST(asked.key_{place} AS VARCHAR)" for place in range(len(keys))]
+    theirs = [f"CAST(source.{_name(key)} AS VARCHAR)" for key in keys]
+    named = [f"name_{place}" for place in range(len(keys))]
+    names = ", ".join(named)
     try:
-        return connection.execute(
-            f"SELECT {selected} FROM asked ASOF LEFT JOIN ({source}) AS stored"
-            f" ON {' AND '.join(equal)} AND asked.at >= stored.valid_from ORDER BY asked.row_number"
-        ).to_arrow_table()
+        return connection.execute(f"""
+            WITH entities AS (
+                SELECT {names}, row_number() OVER () AS entity
+                FROM (SELECT DISTINCT {", ".join(f"{key} AS {name}" for key, name in zip(own, named, strict=True))}
+                      FROM asked)),
+            questions AS (
+                SELECT asked.row_number, asked.at, entity FROM asked LEFT JOIN entities ON {_equal(own, named)}),
+            stored AS (
+                SELECT entity, valid_from, {", ".join(_name(column) for column in columns)}
+                FROM ({source}) AS source JOIN entities ON {_equal(theirs, named)})
+            SELECT {", ".join(f"stored.{_name(column)}" for column in columns)}
+            FROM questions ASOF LEFT JOIN stored
+            ON questions.entity = stored.entity AND questions.at >= stored.valid_from
+            ORDER BY questions.row_number""").to_arrow_table()
     except duckdb.BinderException as error:
         first = str(error).splitlines()[0]
         raise BadInput(f"view {view}: its table does not fit its definition ({first}); write it again") from None
@@ -105,19 +133,28 @@ def _at_instants(
         connection.unregister("asked")
 
 
-def _to_column(values: pa.ChunkedArray, dtype: str) -> Column:
+def _equal(left: Sequence[str], right: Sequence[str]) -> str:
+    return " AND ".join(f"{one} = {other}" for one, other in zip(left, right, strict=True))
+
+
+def _to_raw(values: pa.ChunkedArray, dtype: str) -> Column:
+    """A raw column; of texts the numbers of their rows, since no kind makes anything new of a text."""
     valid: np.ndarray = np.asarray(values.is_valid())
-    if dtype == "string":
-        return Column(np.asarray(values.to_pylist(), dtype=object), valid)
+    if dtype in _TEXTS:
+        return Column(np.arange(len(values)), valid)
     return Column(np.asarray(values.cast(pa.int64()).fill_null(0)), valid)
 
 
-def _to_arrow(column: Column, dtype: str) -> pa.Array:
-    return pa.array(column.values, type=_ARROW[dtype], mask=~column.valid)
+def _to_texts(rows: Column, values: pa.ChunkedArray, dtype: str) -> pa.Array:
+    """The texts that stand in the rows; where a row is not there, none."""
+    texts = values.cast(_ARROW[dtype]).combine_chunks()
+    if np.array_equal(rows.valid, np.asarray(texts.is_valid())):
+        return texts
+    return texts.take(pa.array(rows.values, mask=~rows.valid))
 
 
 def _alive(ts: pa.ChunkedArray, t: np.ndarray, feature_view: FeatureView) -> np.ndarray:
-    found = _to_column(ts, "int64")
+    found = _to_raw(ts, "int64")
     if not feature_view.ttl:
         return found.valid
     young: np.ndarray = t - found.values <= round(feature_view.ttl.total_seconds() * SECOND_US)
@@ -145,3 +182,7 @@ def _name(identifier: str) -> str:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
+
+
+def _texts(paths: Iterable[Path]) -> str:
+    return ", ".join(_text(str(path)) for path in paths)

@@ -23,6 +23,7 @@ from feast.infra.registry.base_registry import BaseRegistry
 
 from behavior.errors import BadInput
 from deployment.definition_tags import is_behavior_view
+from deployment.table_manifest import Manifest, manifest_path, read_manifest
 from feast_plugin.configuration import OptionalNumber, OptionalPath, OptionalText, required
 from feast_plugin.entity_rows import EntityRows
 from feast_plugin.joins import behavior_columns, plain_columns
@@ -99,7 +100,7 @@ class ChangePointOfflineStore(DuckDBOfflineStore):
     ) -> RetrievalJob:
         """What Feast materializes of a plain view; as the parent, with the source's path resolved."""
         return DuckDBOfflineStore.pull_latest_from_table_or_query(
-            config, _located(config, data_source), join_key_columns, feature_name_columns,
+            config, _plain(config, data_source), join_key_columns, feature_name_columns,
             timestamp_field, created_timestamp_column, start_date, end_date,
         )  # fmt: skip
 
@@ -116,7 +117,7 @@ class ChangePointOfflineStore(DuckDBOfflineStore):
     ) -> RetrievalJob:
         """The rows of a source as they are; as the parent, with the source's path resolved."""
         return DuckDBOfflineStore.pull_all_from_table_or_query(
-            config, _located(config, data_source), join_key_columns, feature_name_columns,
+            config, _plain(config, data_source), join_key_columns, feature_name_columns,
             timestamp_field, created_timestamp_column, start_date, end_date,
         )  # fmt: skip
 
@@ -139,23 +140,35 @@ class _Joined:
         for column in self.keys.values():
             if column not in rows.table.column_names:
                 raise BadInput(f"view {self.view.name}: the entity rows have no column {column}; add it")
-        self._path(config)
+        path = self._path(config)
+        if is_behavior_view(self.view.tags):
+            self._manifest(path)
+        elif not path.exists():
+            raise BadInput(f"view {self.view.name}: its table {path} is not there; run `opportune import --items`")
 
     def columns(
         self, connection: duckdb.DuckDBPyConnection, config: RepoConfig, rows: EntityRows, full_names: bool
     ) -> FinalValues:
         """(name, values) of each feature, in the order in which they are asked for."""
-        read = behavior_columns if is_behavior_view(self.view.tags) else plain_columns
-        values = read(connection, self.view, self.features, self._path(config), rows, self.keys)
+        path = self._path(config)
+        if is_behavior_view(self.view.tags):
+            manifest = self._manifest(path)
+            values = behavior_columns(connection, self.view, self.features, manifest, path.parent, rows, self.keys)
+        else:
+            values = plain_columns(connection, self.view, self.features, path, rows, self.keys)
         prefix = f"{_name_in_use(self.view)}__" if full_names else ""
         return [(f"{prefix}{name}", values[name]) for name in self.features]
 
     def _path(self, config: RepoConfig) -> Path:
-        path = Path(_located(config, self.view.batch_source).path)
-        if path.exists():
-            return path
-        command = "backfill" if is_behavior_view(self.view.tags) else "import --items"
-        raise BadInput(f"view {self.view.name}: its table {path} is not there; run `opportune {command}`")
+        """The file of a plain view; beside the file that a behavior view names lies its manifest."""
+        return Path(_located(config, self.view.batch_source).path)
+
+    def _manifest(self, path: Path) -> Manifest:
+        manifest = read_manifest(path.parent, self.view.name)
+        if manifest is None:
+            missing = manifest_path(path.parent, self.view.name)
+            raise BadInput(f"view {self.view.name}: its table {missing} is not there; run `opportune backfill`")
+        return manifest
 
 
 def _name_in_use(view: FeatureView) -> str:
@@ -166,6 +179,17 @@ def _name_in_use(view: FeatureView) -> str:
 def _features_of(view: FeatureView, feature_refs: Sequence[str]) -> list[str]:
     name = _name_in_use(view)
     return [ref.partition(":")[2] for ref in feature_refs if ref.partition(":")[0] == name]
+
+
+def _plain(config: RepoConfig, source: DataSource) -> FileSource:
+    """The file of a plain view, located. Raises BadInput for a view that is computed from events: it has none."""
+    located = _located(config, source)
+    if "://" not in located.path and not Path(located.path).exists():
+        raise BadInput(
+            f"source {source.name}: {located.path} is not there; it has to be imported, or if the view is computed "
+            "from events, its rows come from get_historical_features alone"
+        )
+    return located
 
 
 def _located(config: RepoConfig, source: DataSource | None) -> FileSource:

@@ -20,15 +20,14 @@ from feast.repo_config import FeastConfigBaseModel
 
 from behavior.errors import BadInput, Unavailable
 from deployment.clock import AsyncClock, Clock, replay_key
+from deployment.connections import CONSUMER_TIMEOUT_S, PASSING, open_async, open_blocking, refuse_other_kind
 from deployment.definition_tags import is_behavior_view
+from deployment.generations import FIRST, GENERATION, PARTITIONS, Plans
 from deployment.keys import Keys
-from deployment.plan_file import load_plan
 from feast_plugin.configuration import Flag, OptionalNumber, OptionalPath, OptionalText, required
 from feast_plugin.plain_rows import WRITE, FeastRow, PlainRow, arguments, forget_view, plain_key
-from feast_plugin.readings import PlainReading, Reading, SnapshotReading, UserReading
-
-# A Redis that is frozen would otherwise be waited for without end.
-_PATIENCE_S = 5.0
+from feast_plugin.questions import Question
+from feast_plugin.readings import SNAPSHOT
 
 Progress = Callable[[int], Any] | None
 Written = list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]]
@@ -40,6 +39,7 @@ class StateOnlineStoreConfig(FeastConfigBaseModel):
     type: Literal["feast_plugin.online.StateOnlineStore"] = "feast_plugin.online.StateOnlineStore"
     plan: OptionalPath = None
     redis_url: OptionalText = None
+    redis_cluster: Flag = False
     redis_prefix: OptionalText = None
     partitions: OptionalNumber = None
     replay: Flag = False
@@ -67,16 +67,20 @@ class StateOnlineStore(OnlineStore):
     ) -> list[FeastRow]:
         """Values per entity key with the instant that they hold for; (None, None) for what is missing.
 
-        A behavior view of users answers for max(now, the partition's offset + 1 µs), one of `category` or `all` for the
-        snapshot's instant. Raises Unavailable if Redis does not answer.
+        A behavior view of users answers for max(now, the partition's offset + 1 µs), one of `item`, `category` or `all`
+        for the snapshot's instant. Raises Unavailable if Redis does not answer.
         """
         with _told():
             deployed, client = self._connected(config)
-            reading = deployed.reading(table, entity_keys, requested_features)
-            with client.pipeline(transaction=True) as pipeline:
-                reading.queue(pipeline)
-                answers = pipeline.execute()
-            return reading.rows(answers, Clock(client, deployed.replay_key).now())
+            question = Question(deployed.keys, deployed.generations, table, entity_keys, requested_features)
+            while question.is_open:
+                generation = question.generation
+                reading = question.reading(None if generation is None else deployed.plans.of(client, generation))
+                with client.pipeline(transaction=False) as pipeline:
+                    reading.queue(pipeline)
+                    answers = pipeline.execute()
+                question.take(reading, answers, Clock(client, deployed.replay_key).now())
+            return question.rows
 
     async def online_read_async(
         self,
@@ -88,11 +92,16 @@ class StateOnlineStore(OnlineStore):
         """What `online_read` returns, without blocking the event loop."""
         with _told():
             deployed, client = await self._connected_async(config)
-            reading = deployed.reading(table, entity_keys, requested_features)
-            async with client.pipeline(transaction=True) as pipeline:
-                reading.queue(pipeline)
-                answers = await pipeline.execute()
-            return reading.rows(answers, await AsyncClock(client, deployed.replay_key).now())
+            question = Question(deployed.keys, deployed.generations, table, entity_keys, requested_features)
+            while question.is_open:
+                generation = question.generation
+                plan = None if generation is None else await deployed.plans.of_async(client, generation)
+                reading = question.reading(plan)
+                async with client.pipeline(transaction=False) as pipeline:
+                    reading.queue(pipeline)
+                    answers = await pipeline.execute()
+                question.take(reading, answers, await AsyncClock(client, deployed.replay_key).now())
+            return question.rows
 
     def online_write_batch(self, config: RepoConfig, table: FeatureView, data: Written, progress: Progress) -> None:
         """Store rows of a plain view; a row that is older than the stored one changes nothing.
@@ -155,24 +164,29 @@ class StateOnlineStore(OnlineStore):
         # A registry is also applied on desks without a Redis: nothing is stored there, so nothing is to be forgotten.
         if not plain or config.online_store.redis_url is None:
             return
-        keys = Keys(required(config.online_store.redis_prefix, "redis_prefix"))
-        with _told(), redis.Redis.from_url(config.online_store.redis_url, socket_timeout=_PATIENCE_S) as client:
+        keys = Keys(
+            required(config.online_store.redis_prefix, "redis_prefix"),
+            required(config.online_store.partitions, "partitions"),
+        )
+        options = config.online_store
+        with _told(), open_blocking(options.redis_url, cluster=options.redis_cluster) as client:
             for table in plain:
                 forget_view(client, keys, table.name)
 
     def _connected(self, config: RepoConfig) -> "tuple[_Deployed, redis.Redis]":
         deployed = self._deployed = self._deployed or _Deployed(config.online_store)
         if self._client is None:
-            client = redis.Redis.from_url(deployed.url, socket_timeout=_PATIENCE_S)
-            deployed.refuse_mismatch(client.hgetall(deployed.keys.deployment()))
+            client = open_blocking(deployed.url, cluster=deployed.cluster)
+            refuse_other_kind(client)
+            deployed.found(client.hgetall(deployed.keys.deployment()))
             self._client = client
         return deployed, self._client
 
     async def _connected_async(self, config: RepoConfig) -> "tuple[_Deployed, redis.asyncio.Redis]":
         deployed = self._deployed = self._deployed or _Deployed(config.online_store)
         if self._async_client is None:
-            client = redis.asyncio.Redis.from_url(deployed.url, socket_timeout=_PATIENCE_S)
-            deployed.refuse_mismatch(await client.hgetall(deployed.keys.deployment()))
+            client = open_async(deployed.url, cluster=deployed.cluster, timeout_s=CONSUMER_TIMEOUT_S)
+            deployed.found(await client.hgetall(deployed.keys.deployment()))
             self._async_client = client
         return deployed, self._async_client
 
@@ -181,37 +195,29 @@ class _Deployed:
     """What the store needs to know about the deployment that it reads. Raises BadInput for what is not configured."""
 
     def __init__(self, options: StateOnlineStoreConfig) -> None:
-        self.url = required(options.redis_url, "redis_url")
-        self.keys = Keys(required(options.redis_prefix, "redis_prefix"))
-        self.partitions = required(options.partitions, "partitions")
+        self.url, self.cluster = required(options.redis_url, "redis_url"), options.redis_cluster
+        self.keys = Keys(required(options.redis_prefix, "redis_prefix"), required(options.partitions, "partitions"))
         self.replay_key = replay_key(self.keys, replay=options.replay)
-        self.plan = load_plan(required(options.plan, "plan"))
+        self.plans = Plans(self.keys)
+        # What the last answers named, by partition and for the snapshot.
+        self.generations: dict[int, int] = {}
 
-    def reading(self, table: FeatureView, entities: Sequence[EntityKey], requested: Sequence[str] | None) -> Reading:
-        """How the view is read."""
-        wanted = requested or [field.name for field in table.features]
-        if not is_behavior_view(table.tags):
-            return PlainReading(self.keys, table, entities, wanted)
-        view = self.plan.view(table.name)
-        if view.is_snapshot:
-            return SnapshotReading(self.keys, self.plan, view, entities, wanted)
-        return UserReading(self.keys, self.partitions, view, entities, wanted)
-
-    def refuse_mismatch(self, agreed: Mapping[Any, Any]) -> None:
-        """Raise BadInput if the state in Redis was written under another plan or with other partitions."""
-        ours = {b"partitions": str(self.partitions).encode(), b"plan": self.plan.fingerprint.encode()}
-        for name, value in ours.items():
-            if agreed.get(name, value) != value:
-                raise BadInput(
-                    f"the state in Redis was written with {name.decode()} {agreed[name].decode()}, this deployment has "
-                    f"{value.decode()}; run `opportune rebuild`, or point at the right prefix"
-                )
+    def found(self, agreed: Mapping[Any, Any]) -> None:
+        """Take the generation that serves. Raises BadInput if Redis holds another number of partitions."""
+        stated = int(agreed.get(PARTITIONS, self.keys.partitions))
+        if stated != self.keys.partitions:
+            raise BadInput(
+                f"Redis holds a deployment of {stated} partitions, this one has {self.keys.partitions}; "
+                "set OPPORTUNE_PARTITIONS to that number, or point at the right prefix"
+            )
+        self.generations[SNAPSHOT] = int(agreed.get(GENERATION, FIRST))
 
 
 def _queue_writes(pipeline: Any, keys: Keys, table: FeatureView, data: Written) -> None:
     for entity, values, event_time, created in data:
         row = PlainRow(values, event_time, created)
-        pipeline.eval(WRITE, 1, plain_key(keys, table.name, entity), *arguments(row))
+        # Not `eval`, which the pipeline of a cluster refuses although it can route it.
+        pipeline.execute_command("EVAL", WRITE, 1, plain_key(keys, table.name, entity), *arguments(row))
 
 
 def _refuse_behavior(table: FeatureView) -> None:
@@ -224,5 +230,5 @@ def _told() -> Iterator[None]:
     """What the client raises when Redis does not answer, as Unavailable."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise Unavailable(f"Redis does not answer ({error}); start it with `opportune up`") from None
+    except PASSING as error:
+        raise Unavailable(f"Redis does not answer ({error}); start it with `opportune up`") from error

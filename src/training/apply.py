@@ -25,7 +25,10 @@ from feast.repo_operations import (
 )
 
 from behavior.errors import BadDefinition, OpportuneError
-from behavior.plan import Plan, ViewDefinition
+from behavior.event import HOUR_US
+from behavior.plan import Plan, View, ViewDefinition
+from behavior.view_checks import check_beside
+from behavior.words import properties_of
 from deployment.definition_tags import definition_of, is_behavior_view
 from deployment.settings import Settings
 from training.store import open_store
@@ -40,7 +43,7 @@ def apply(settings: Settings) -> Plan:
     store = open_store(settings)
     settings.registry.resolve().parent.mkdir(parents=True, exist_ok=True)
     with _definitions(settings.feature_repo.resolve(), store) as contents:
-        _compiled(contents, settings.feature_repo)
+        _check(contents, settings)
         to_apply, to_delete, _, _ = extract_objects_for_apply_delete(  # type: ignore[no-untyped-call]
             store.project, store.registry, contents
         )
@@ -59,8 +62,11 @@ def plan_from_registry(store: FeatureStore) -> Plan:
 
 
 def _plan(views: Iterable[FeatureView]) -> Plan:
-    behavior = sorted((view for view in views if is_behavior_view(view.tags)), key=lambda view: view.name)
-    return Plan(_definition(view) for view in behavior)
+    return Plan(_definition(view) for view in _behavior(views))
+
+
+def _behavior(views: Iterable[FeatureView]) -> list[FeatureView]:
+    return sorted((view for view in views if is_behavior_view(view.tags)), key=lambda view: view.name)
 
 
 def _definition(view: FeatureView) -> ViewDefinition:
@@ -74,23 +80,47 @@ def _definition(view: FeatureView) -> ViewDefinition:
     return definition
 
 
-def _compiled(contents: RepoContents, repo: Path) -> None:
+def _check(contents: RepoContents, settings: Settings) -> None:
     """Refuse what Feast would accept and we could not serve."""
+    repo = settings.feature_repo
     if not contents.feature_views:
         raise BadDefinition(f"{repo} defines no feature view; applying it would delete all that are registered")
+    names = [view.name for view in contents.feature_views]
     for view in contents.feature_views:
         with _told_where(repo, view.name):
             _refuse_twice(view.name, [field.name for field in view.features])
-            if is_behavior_view(view.tags):
-                Plan([_definition(view)])
+            if names.count(view.name) > 1:
+                raise BadDefinition(f"view {view.name} is defined twice; rename one")
+    compiled: list[View] = []
+    for view in _behavior(contents.feature_views):
+        with _told_where(repo, view.name):
+            compiled.append(View(_definition(view)))
+            check_beside(compiled[-1], compiled[:-1])
+            _refuse_beyond_settings(compiled[-1], settings)
     for service in contents.feature_services:
         with _told_where(repo, service.name):
             _refuse_view_twice(service)
-    names = [view.name for view in contents.feature_views]
-    for name in names:
-        if names.count(name) > 1:
-            with _told_where(repo, name):
-                raise BadDefinition(f"view {name} is defined twice; rename one")
+
+
+def _refuse_beyond_settings(view: View, settings: Settings) -> None:
+    """Refuse what only the settings know to be wrong: properties that no event has, a retention that is too short."""
+    for feature in view.features:
+        where = f"view {view.name}, feature {feature.name}"
+        for name, wanted in properties_of(feature.aggregation).items():
+            declared = settings.properties.get(name)
+            if declared is None:
+                raise BadDefinition(f"{where}: the settings declare no property {name}; add it to `properties` there")
+            if (declared.kind == "text") != (wanted is str):
+                said = "text" if wanted is str else "number"
+                raise BadDefinition(
+                    f"{where}: it takes properties.{name} for a {said}, the settings for a {declared.kind}"
+                )
+    shortest_us = settings.lateness_horizon_h * HOUR_US + view.interval_us
+    if view.is_snapshot and view.retention_us <= shortest_us:
+        raise BadDefinition(
+            f"view {view.name}: its retention must be longer than its interval and the setting lateness_horizon_h "
+            f"({settings.lateness_horizon_h}) together; make it longer"
+        )
 
 
 def _refuse_twice(view: str, names: Sequence[str]) -> None:

@@ -3,190 +3,282 @@
 A change point is an instant at which a value of an entity changes. An event enters at k + 1 µs and leaves a window W at
 floor(e, hop) + W (design 4.2), so the value at any instant t is that of the last row with ts <= t:
 
-    1 taken      what the view takes, one row per entity and (e, k)
-    2 lived      the same, numbered by generation: state starts afresh where the entity had gone missing
-    3 changes    what enters, and what leaves each window
-    4 moments    one row per entity and instant
-    5            running sums and maxima
+    lives       an entity from its first event on, and anew after each silence of the retention: state starts afresh
+    taken       what the view takes, one row per life and (k, e), with what it adds to each part (`parts`)
+    lived       running sums and extremes, one row per admission: all that has no window
+    left_7d     running sums of what has left a window, one row per instant at which something leaves it
+    members_1   how many texts there are, one row per instant at which that changes
+    changes     the instants of these three together
+    moments     at each instant, where each of them stands; a window holds what came without what left
 
-The statements stay within what sqlglot transpiles to Spark SQL (design 10).
+Sums run over the short relations, before these are brought together: in the long one they are only looked up. Nothing
+is DuckDB's alone: sqlglot transpiles the statements to Spark SQL (design 10).
+
+A statement can go on from where another ended: `since` an instant, as of which `carried` has one row per entity. Then
+only events after it are new, and of those before it only what a window may still hold is read.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from behavior.event import PERSONALIZATION
-from behavior.plan import ALL_ID, Feature, View
-from behavior.slots import LatestTime, LatestValue
+from behavior.plan import View
 from behavior.window import hop_of
+from training.chosen import BEFORE, SO_FAR, Chosen, bigint, select
+from training.members_sql import first_members, members_changes, recent_lists
+from training.parts import Said, left
 
 
 def change_points(view: View, events: str, until: int | None = None) -> str:
     """The statement that yields the view's change-point table from a relation with the archive's columns.
 
-    Its columns are the join keys (text), `ts` and `seen_e` (int64 µs) and one raw column per feature, named as the
-    feature; (join keys, ts) is unique. With `until` only events with k < until count.
+    Its columns are the join keys (text), `ts` and `seen_e` (int64 µs) and the raw columns of the view; (join keys, ts)
+    is unique. With `until` only events with k < until count.
     """
-    return _Statement(view, events, until).text
+    statement = Statement(Chosen(view, events, until))
+    steps = ", ".join(f"{name} AS (\n{sql}\n)" for name, sql in {**statement.steps, **statement.relations}.items())
+    return f"WITH {steps}\n{statement.rows}"
 
 
 @dataclass(frozen=True)
-class _Statement:
-    """The parts of one view's statement; each part is a list of columns over the part before."""
+class Statement:
+    """The relations of one view's statement by name, each made from those before it.
 
-    view: View
-    events: str
-    until: int | None
+    steps       the relations of lives and of what each of them has seen
+    relations   the relations on the way from there to the rows, in which no life has to do with another
+    rows        the table
+    carry       what the next statement goes on from
+    """
 
-    @property
-    def text(self) -> str:
-        """The whole statement."""
-        return (
-            f"WITH taken AS (\n{self._taken}\n), marked AS (\n{self._marked}\n), lived AS (\n{self._lived}\n), "
-            f"changes AS (\n{self._changes}\n), moments AS (\n{self._moments}\n)\n{self._running}"
-        )
-
-    @property
-    def _keys(self) -> str:
-        return ", ".join(self.view.join_keys)
+    chosen: Chosen
 
     @cached_property
-    def _parts(self) -> dict[str, str]:
-        """Column name by the SQL of one row's contribution; features that share a slot share the column."""
-        distinct = dict.fromkeys(feature.slot.sql for feature in self.view.features)
-        return {sql: f"part_{place}" for place, sql in enumerate(distinct)}
-
-    def _part(self, feature: Feature) -> str:
-        return self._parts[feature.slot.sql]
-
-    @cached_property
-    def _sums(self) -> "dict[tuple[str, int | None], str]":
-        """Column name by (part, window): named after the first feature that is this sum."""
-        sums: dict[tuple[str, int | None], str] = {}
-        for feature in self.view.features:
-            if not _is_maximum(feature):
-                sums.setdefault((self._part(feature), feature.over_us), f"add_{feature.name}")
-        return sums
+    def steps(self) -> dict[str, str]:
+        """The relations that several others are made from, or that are short."""
+        chosen, parts = self.chosen, self.chosen.parts
+        return {
+            "lives": self._lives,
+            "taken": self._taken,
+            **{name: recent_lists(chosen, latest, name) for latest, name in parts.recents.items()},
+            "lived": self._lived,
+            **{f"first_{name}": first_members(chosen, each, name) for each, name in parts.ever_members.items()},
+            **{name: members_changes(chosen, each, name) for each, name in parts.members.items()},
+        }
 
     @cached_property
-    def _maxima(self) -> list[str]:
-        return list(dict.fromkeys(self._part(feature) for feature in self.view.features if _is_maximum(feature)))
+    def relations(self) -> dict[str, str]:
+        """The relations on the way to the rows."""
+        parts = self.chosen.parts
+        return {
+            **{left(over_us): self._left(over_us, sums) for over_us, sums in parts.windows.items()},
+            "changes": self._changes,
+            "moments": self._moments,
+        }
 
     @property
-    def _windows(self) -> list[int]:
-        return sorted({window for _, window in self._sums if window is not None})
+    def rows(self) -> str:
+        """The change points: of peers the last, and of lives that rounding brings to one instant the later."""
+        chosen, view = self.chosen, self.chosen.view
+        raws = [f'{_raw(raw.dtype, chosen.parts.columns[raw.name])} AS "{raw.name}"' for raw in view.raws]
+        begins_next = chosen.instant("ended + 1")
+        made = "" if chosen.since is None else f" AND moments.instant > {chosen.since}"
+        keys = [f"lives.{key}" for key in view.join_keys]
+        return f"""\
+{select([*keys, "moments.instant AS ts", "lived.seen_e", *raws])}
+  FROM moments
+  JOIN lived ON lived.life = moments.life AND lived.place = moments.place
+  JOIN lives ON lives.life = moments.life
+  WHERE (next_instant IS NULL OR next_instant <> moments.instant){made}
+  AND (ended IS NULL OR moments.instant < {begins_next})"""
+
+    @property
+    def _lives(self) -> str:
+        """The first life of an entity begins with its first event, the next with what comes after a silence.
+
+        An event that is admitted when the latest event time before is the retention or more ago begins anew; events of
+        one k come together. Few entities can have had such a silence, and only these are looked at closely.
+        """
+        chosen, keys, retention = self.chosen, self.chosen.keys, self.chosen.view.retention_us
+        known = f"SELECT {keys}, k, e FROM {chosen.rows()}"
+        if chosen.since is not None:
+            known += f"\n  UNION ALL SELECT {keys}, began, seen_e FROM {chosen.carried}"
+        order = f"PARTITION BY {keys} ORDER BY k, e"
+        return f"""\
+  WITH spans AS (
+  SELECT {keys}, min(k) AS began, max(k) - min(e) >= {retention} AS is_long
+  FROM ({known}) AS known GROUP BY {keys}
+  ), spaced AS (
+  SELECT {keys}, k, lag(k) OVER ({order}) AS k_before, k - max(e) OVER ({order} {BEFORE}) AS silence
+  FROM ({known}) AS known JOIN spans USING ({keys}) WHERE is_long
+  ), beginnings AS (
+  SELECT {keys}, began FROM spans
+  UNION ALL
+  SELECT {keys}, k FROM spaced WHERE silence >= {retention} AND k > k_before
+  )
+  SELECT row_number() OVER (ORDER BY {keys}, began) AS life, {keys}, began,
+         lead(began) OVER (PARTITION BY {keys} ORDER BY began) AS ended
+  FROM beginnings"""
 
     @property
     def _taken(self) -> str:
-        keys = [f"'{ALL_ID}' AS all_id" if key == "all_id" else key for key in self.view.join_keys]
-        maxima = set(self._maxima)
-        parts = [
-            f"max({sql}) AS {name}" if name in maxima else f"CAST(sum({sql}) AS BIGINT) AS {name}"
-            for sql, name in self._parts.items()
-        ]
-        grouped = [key for key in self.view.join_keys if key != "all_id"]
-        return (
-            f"{_select([*keys, 'e', 'k', *parts])}\n  FROM {self.events}\n  WHERE {self._belongs}\n"
-            f"  GROUP BY {', '.join([*grouped, 'e', 'k'])}"
-        )
+        chosen, parts = self.chosen, self.chosen.parts
+        sums = [bigint(f"sum({sql})", name) for sql, name in parts.sums.items()]
+        times = [f"max(CASE WHEN {time.match} THEN e END) AS {name}" for time, name in parts.times.items()]
+        values = [column for said, name in parts.values.items() for column in _said(said, name)]
+        taken = f"""\
+{select(["life", "k", "e", "e AS seen_e", *sums, *times, *values])}
+  {chosen.of_lives()}
+  GROUP BY life, k, e"""
+        return taken if chosen.since is None else f"  WITH taken_anew AS (\n{taken}\n  )\n{self._taken_on}"
 
     @property
-    def _belongs(self) -> str:
-        """What `behavior.state.belongs` says, as SQL."""
-        conditions = [
-            f"kind IN ({', '.join(_text(kind) for kind in sorted(self.view.selects))})",
-            f"(purposes & {PERSONALIZATION}) <> 0",
-        ]
-        if "category" in self.view.join_keys:
-            conditions.append("category IS NOT NULL")
-        if self.until is not None:
-            conditions.append(f"k < {self.until}")
-        return " AND ".join(conditions)
+    def _taken_on(self) -> str:
+        """With what is carried in front, as one event that has long left every window.
 
-    @property
-    def _marked(self) -> str:
-        """Where state starts afresh: the entity had gone missing before this instant; events of one k are one."""
-        gone = f"k - max(e) OVER earlier >= {self.view.retention_us} AND k > max(k) OVER earlier"
-        earlier = f"PARTITION BY {self._keys} ORDER BY k, e ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
-        columns = ["*", f"CASE WHEN {gone} THEN 1 ELSE 0 END AS afresh"]
-        return f"{_select(columns)}\n  FROM taken\n  WINDOW earlier AS ({earlier})"
+        Of a carried sum only that is added which does not stand in what is read again.
+        """
+        chosen, parts = self.chosen, self.chosen.parts
+        again = "".join(f", {bigint(f'sum({name})', name)}" for name in parts.lifelong)
+        sums = [
+            f"carried.{name} - coalesce(again.{name}, 0)" if name in parts.lifelong else "0"
+            for name in parts.sums.values()
+        ]
+        times = list(parts.times.values())
+        values = [column for name in parts.values.values() for column in (f"said_{name}", name)]
+        return f"""\
+  SELECT * FROM taken_anew
+  UNION ALL
+{select(["life", f"{chosen.read_from}", f"{chosen.read_from}", "seen_e", *sums, *times, *values])}
+  FROM {chosen.carried} AS carried JOIN lives USING ({chosen.keys}, began)
+  LEFT JOIN (
+  SELECT life{again} FROM taken_anew WHERE k < {chosen.since} GROUP BY life
+  ) AS again USING (life)"""
 
     @property
     def _lived(self) -> str:
-        up_to_now = f"(PARTITION BY {self._keys} ORDER BY k, e ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
-        return f"{_select(['*', f'CAST(sum(afresh) OVER {up_to_now} AS BIGINT) AS generation'])}\n  FROM marked"
+        """Everything without a window, as it stands after each admission.
+
+        The latest value is that of the last row which was not behind the latest before it.
+        """
+        parts = self.chosen.parts
+        order = "PARTITION BY life ORDER BY k, e"
+        best = [
+            f"{_extreme(said.is_first)}(said_{name}) OVER before AS best_{name}" for said, name in parts.values.items()
+        ]
+        columns = ["life", "k", f"{self.chosen.instant('k + 1')} AS instant", f"row_number() OVER ({order}) AS place"]
+        columns += ["max(seen_e) OVER so_far AS seen_e"]
+        columns += [bigint(f"sum({name}) OVER so_far", name) for name in parts.sums.values()]
+        columns += [f"{_extreme(time.is_first)}({name}) OVER so_far AS {name}" for time, name in parts.times.items()]
+        for said, name in parts.values.items():
+            beyond = f"said_{name} {'<' if said.is_first else '>='} best_{name}"
+            value = f"CASE WHEN best_{name} IS NULL OR {beyond} THEN {name} END"
+            columns += [f"{_extreme(said.is_first)}(said_{name}) OVER so_far AS said_{name}"]
+            columns += [f"last_value({value} IGNORE NULLS) OVER so_far AS {name}"]
+        columns += [f"last_value({name} IGNORE NULLS) OVER so_far AS {name}" for name in parts.recents.values()]
+        recents = "".join(f"\n  LEFT JOIN {name} USING (life, k)" for name in parts.recents.values())
+        return f"""\
+{select(columns)}
+  FROM (
+{select(["*", *best])}
+  FROM taken WINDOW before AS ({order} {BEFORE})
+  ) AS beside{recents}
+  WINDOW so_far AS ({order} {SO_FAR})"""
+
+    def _left(self, over_us: int, sums: list[str]) -> str:
+        """What has left the window; an event that comes too late for it leaves as it enters."""
+        leaves = self.chosen.instant(f"greatest(e - e % {hop_of(over_us)} + {over_us}, k + 1)")
+        amounts = [bigint(f"sum({name}) OVER so_far", f"amount_{place}") for place, name in enumerate(sums, 1)]
+        changed = " OR ".join(f"{name} <> 0" for name in sums)
+        added = ", ".join(bigint(f"sum({name})", name) for name in sums)
+        return f"""\
+{select(["life", "instant", *amounts])}
+  FROM (SELECT life, {leaves} AS instant, {added} FROM taken
+  WHERE {changed} GROUP BY life, {leaves}) AS leaving
+  WINDOW so_far AS (PARTITION BY life ORDER BY instant {SO_FAR})"""
+
+    @property
+    def _sources(self) -> dict[str, list[str]]:
+        """What `moments` looks up: per relation the columns that it becomes there."""
+        parts = self.chosen.parts
+        windows = {left(over): [f"{left(over)}_{name}" for name in sums] for over, sums in parts.windows.items()}
+        return windows | {name: [name] for name in parts.members.values()}
 
     @property
     def _changes(self) -> str:
-        return "\n  UNION ALL\n".join([self._entering, *(self._leaving(window) for window in self._windows)])
-
-    @property
-    def _entering(self) -> str:
-        """Each event at k + 1; a window that it has left by then never counts it."""
-        sums = [
-            f"{part if window is None else f'CASE WHEN {_leave(window)} > k + 1 THEN {part} ELSE 0 END'} AS {name}"
-            for (part, window), name in self._sums.items()
-        ]
-        columns = [self._keys, "generation", "k + 1 AS ts", "e AS seen_e", *sums, *self._maxima]
-        return f"{_select(columns)}\n  FROM lived"
-
-    def _leaving(self, window: int) -> str:
-        """Each event at the instant at which the window has passed it, taken away again."""
-        sums = [f"-{part}" if over == window else "0" for part, over in self._sums]
-        changed = " OR ".join(f"{part} <> 0" for part, over in self._sums if over == window)
-        columns = [self._keys, "generation", _leave(window), "NULL", *sums, *("NULL" for _ in self._maxima)]
-        return f"{_select(columns)}\n  FROM lived\n  WHERE {_leave(window)} > k + 1 AND ({changed})"
+        """All instants, each with which relation it is from and what that says: `place` of lived, amounts of others."""
+        width = max((len(columns) for columns in self._sources.values()), default=0)
+        nothing = ["CAST(NULL AS BIGINT)"] * width
+        names = [f"amount_{place}" for place in range(1, width + 1)]
+        lived = [f"{null} AS {name}" for null, name in zip(nothing, names, strict=True)]
+        selects = [f"  SELECT {', '.join(['life', 'instant', 'place', '0 AS source', *lived])} FROM lived"]
+        for source, (relation, columns) in enumerate(self._sources.items(), 1):
+            amounts = names[: len(columns)] + nothing[len(columns) :]
+            selects.append(f"  SELECT {', '.join(['life', 'instant', '0', str(source), *amounts])} FROM {relation}")
+        return "\n  UNION ALL\n".join(selects)
 
     @property
     def _moments(self) -> str:
-        instant = "ts" if self.view.interval_us == 1 else _rounded_up("ts", self.view.interval_us)
-        sums = [f"CAST(sum({name}) AS BIGINT) AS {name}" for name in self._sums.values()]
-        maxima = [f"max({name}) AS {name}" for name in self._maxima]
-        columns = [self._keys, "generation", f"{instant} AS instant", "max(seen_e) AS seen_e", *sums, *maxima]
-        return f"{_select(columns)}\n  FROM changes\n  GROUP BY {self._keys}, generation, {instant}"
+        order = "PARTITION BY life ORDER BY instant, place"
+        columns = ["life", "instant", f"lead(instant) OVER ({order}) AS next_instant", _latest(0, "place", "place")]
+        for source, found in enumerate(self._sources.values(), 1):
+            columns += [_latest(source, f"amount_{place}", name) for place, name in enumerate(found, 1)]
+        return f"{select(columns)}\n  FROM changes WINDOW now AS ({order} {SO_FAR})"
 
-    @property
-    def _running(self) -> str:
-        columns = [self._keys, "instant AS ts", "max(seen_e) OVER running AS seen_e"]
-        columns += [f"{self._value(feature)} AS {feature.name}" for feature in self.view.features]
-        frame = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
-        running = f"PARTITION BY {self._keys}, generation ORDER BY instant {frame}"
-        return f"{_select(columns, '')}\nFROM {self._last_generations}\nWINDOW running AS ({running})"
+    def carry(self, upto: int) -> str:
+        """What a statement since `upto` goes on from: one row per entity that is not missing then.
 
-    def _value(self, feature: Feature) -> str:
-        part = self._part(feature)
-        if isinstance(feature.slot, LatestValue):
-            return f"(max({part}) OVER running).value"
-        if isinstance(feature.slot, LatestTime):
-            return f"max({part}) OVER running"
-        return f"CAST(sum({self._sums[part, feature.over_us]}) OVER running AS BIGINT)"
+        A later event has a later k than all that is carried, so of an extreme its time and value are enough.
+        """
+        chosen, parts = self.chosen, self.chosen.parts
+        values = [column for name in parts.values.values() for column in (f"said_{name}", name)]
+        columns = ["began", "seen_e", *parts.lifelong, *parts.times.values(), *values, *parts.recents.values()]
+        columns += [self._carried_members(name) for name in parts.ever_members.values()]
+        found = "".join(f"\n{self._members_until(name, upto)}" for name in parts.ever_members.values())
+        return f"""\
+{select([*chosen.view.join_keys, *columns])}
+  FROM (SELECT *, lead(k) OVER (PARTITION BY life ORDER BY place) AS next_k FROM lived WHERE k < {upto}) AS reached
+  JOIN lives USING (life){found}
+  WHERE next_k IS NULL AND (ended IS NULL OR ended >= {upto}) AND {upto} - seen_e < {chosen.view.retention_us}"""
 
-    @property
-    def _last_generations(self) -> str:
-        """The moments; of generations that rounding brings to one instant only the last."""
-        if self.view.interval_us == 1:
-            return "moments"
-        last = f"max(generation) OVER (PARTITION BY {self._keys}, instant) AS last_generation"
-        return f"(SELECT *, {last} FROM moments) AS numbered\nWHERE generation = last_generation"
+    def _carried_members(self, name: str) -> str:
+        empty = "CAST([] AS VARCHAR[])"
+        new = f"coalesce(new_{name}, {empty})"
+        if self.chosen.since is None:
+            return f"{new} AS {name}"
+        return f"list_concat(coalesce({name}, {empty}), {new}) AS {name}"
 
-
-def _is_maximum(feature: Feature) -> bool:
-    return isinstance(feature.slot, LatestTime | LatestValue)
-
-
-def _leave(window: int) -> str:
-    return f"e - e % {hop_of(window)} + {window}"
-
-
-def _rounded_up(instant: str, interval: int) -> str:
-    last = interval - 1
-    return f"{instant} + {last} - ({instant} + {last}) % {interval}"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    def _members_until(self, name: str, upto: int) -> str:
+        """The members that are new before `upto`; more than the cap are not worth remembering."""
+        joined = f"""\
+  LEFT JOIN (
+  SELECT life, list(member) AS new_{name} FROM (
+  SELECT life, member, row_number() OVER (PARTITION BY life ORDER BY k, member) AS nth
+  FROM first_{name} WHERE k < {upto}
+  ) AS numbered WHERE nth <= {self.chosen.parts.caps[name]} GROUP BY life
+  ) AS found_{name} USING (life)"""
+        if self.chosen.since is None:
+            return joined
+        return (
+            f"{joined}\n  LEFT JOIN (SELECT life, {name} FROM {self.chosen.carried_lives()}) AS had_{name} USING (life)"
+        )
 
 
-def _select(columns: Iterable[str] | Sequence[str], indent: str = "  ") -> str:
-    return f"{indent}SELECT " + f",\n{indent}       ".join(columns)
+def _said(said: Said, name: str) -> list[str]:
+    """When an event of the row said something, and what: of events of one instant the greatest id, or the least."""
+    chooses = "min_by" if said.is_first else "max_by"
+    value = said.value if said.is_text else f"CAST({said.value} AS BIGINT)"
+    return [
+        f"max(CASE WHEN {said.match} THEN e END) AS said_{name}",
+        f"{chooses}(CASE WHEN {said.match} THEN {value} END, CASE WHEN {said.match} THEN message_id END) AS {name}",
+    ]
+
+
+def _extreme(is_first: bool) -> str:
+    return "min" if is_first else "max"
+
+
+def _latest(source: int, column: str, name: str) -> str:
+    return f"last_value(CASE WHEN source = {source} THEN {column} END IGNORE NULLS) OVER now AS {name}"
+
+
+def _raw(dtype: str, sql: str) -> str:
+    return f"coalesce({sql}, CAST([] AS VARCHAR[]))" if dtype == "texts" else sql

@@ -14,9 +14,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import duckdb
-
 from behavior.errors import BadInput
+from deployment.database import connected
 
 FUNCTIONS = frozenset(
     [
@@ -109,7 +108,7 @@ def rewritten(sql: str, columns: Mapping[str, str], where: str) -> str:
     expression = _checked(sql, where, statement)
     for node in _columns(expression):
         node["column_names"] = columns[".".join(node["column_names"])].split(".")
-    with duckdb.connect() as connection:
+    with connected() as connection:
         row = connection.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(statement)]).fetchone()
     text = str(row[0]) if row else ""
     if not (text.startswith(_PREFIX) and text.endswith(_SUFFIX)):
@@ -118,7 +117,7 @@ def rewritten(sql: str, columns: Mapping[str, str], where: str) -> str:
 
 
 def _parsed(sql: str, where: str) -> Any:
-    with duckdb.connect() as connection:
+    with connected() as connection:
         row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [f"SELECT {sql}\nFROM records"]).fetchone()
     statement = json.loads(row[0]) if row else {"error": True}
     if statement["error"]:

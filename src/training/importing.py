@@ -176,8 +176,8 @@ def _decide(connection: duckdb.DuckDBPyConnection, archive: Archive) -> None:
             USING (message_id)
         ) WHERE nth > 1"""
     )
-    spans = {partition: archive.logged_span(partition) for partition in range(archive.partitions)}
-    began = [(partition, span[0]) for partition, span in spans.items() if span is not None]
+    firsts_by_partition = {partition: archive.log_began(partition) for partition in range(archive.partitions)}
+    began = [(partition, first) for partition, first in firsts_by_partition.items() if first is not None]
     firsts = {"p": pa.array([p for p, _ in began], pa.int32()), "first_k": pa.array([k for _, k in began], pa.int64())}
     connection.register("log_began", pa.table(firsts))
     connection.execute(

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from behavior.errors import BadInput
+from deployment.database import connected
 from training.expression import references, rewritten
 from training.mapping_form import CatalogueMapping, EventMapping, FileMapping
 from training.source import Progress, Records, check, load, quoted
@@ -57,7 +58,7 @@ def check_files(files: Sequence[Path], mapping: FileMapping) -> None:
     Raises BadInput for a file that is missing, empty, of unknown format or, unless it is JSON lines, lacks a column.
     """
     own = _own(mapping)
-    with duckdb.connect() as connection:
+    with connected() as connection:
         for join, path in zip(mapping.joins, joined_paths(files, mapping), strict=True):
             check(connection, [path], mapping, [*join.on_columns().values(), *join.taken().values()])
         check(connection, files, mapping, own, unnest=mapping.unnest, times=_times(mapping, own))

@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import duckdb
 import msgspec
 from msgspec import Meta
 
 from behavior.errors import BadInput
+from deployment.database import connected
 
 SHIPPED = Path(__file__).parent / "mappings"
 
@@ -222,6 +222,6 @@ def constant_us(value: Constant, where: str) -> int:
 @cache
 def known_zones() -> frozenset[str]:
     """IANA zone names that both Python and DuckDB know."""
-    with duckdb.connect() as connection:
+    with connected() as connection:
         known = {row[0] for row in connection.execute("SELECT name FROM pg_timezone_names()").fetchall()}
     return frozenset(zoneinfo.available_timezones() & known)

@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from behavior.errors import BadInput, OpportuneError
+from deployment.database import connected
 from training.mapping_form import EPOCH_UNITS_US, FileMapping, nearest
 from training.records import Chunk, CsvFile, JsonFile, TextFile
 
@@ -65,7 +66,7 @@ def connect(files: Sequence[Path], home: Path, memory_limit: str, threads: int) 
         shutil.rmtree(left, ignore_errors=True)
     with (
         _private(home.resolve() / f"{_SPILL}{os.getpid()}-{uuid.uuid4().hex}") as spill,
-        duckdb.connect() as connection,
+        connected() as connection,
     ):
         connection.execute(f"SET memory_limit = {quoted(memory_limit)}")
         connection.execute(f"SET threads = {int(threads)}")

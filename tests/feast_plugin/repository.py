@@ -19,7 +19,9 @@ from datetime import timedelta
 from entities import all_users, category, item, user
 from feast import FeatureService, FeatureView, Field
 from feast.types import Int64, String
-from feast_plugin.definitions import age, behavior_view, count, ever, last, plain_source, total
+from feast_plugin.definitions import (
+    affinity, age, behavior_view, count, distinct, ever, first, last, mean, plain_source, rate, recent, total
+)
 """
 
 
@@ -48,20 +50,28 @@ def write_archive(path: Path, log: Sequence[Admitted]) -> Archive:
 
 
 def bought(
-    number: int, k: int, user: str = "k1-ada", category: str | None = "TEA", value: int = 100, e: int | None = None
+    number: int,
+    k: int,
+    user: str = "k1-ada",
+    category: str | None = "TEA",
+    value: int = 100,
+    e: int | None = None,
+    item: str | None = None,
 ) -> Admitted:
-    """A purchase that was admitted at k."""
+    """A purchase that was admitted at k, and happened then or at e."""
+    happened = k if e is None else e
     event = Event(
         f"m{number}",
         "purchase",
         user,
-        k,
+        happened,
+        item=item,
         category=category,
         value=value,
         utc_offset_s=-14_400,
         purposes=PERSONALIZATION,
     )
-    return Admitted(event, k if e is None else e, k)
+    return Admitted(event, happened, k)
 
 
 def entity_rows(t: Sequence[int], **keys: object) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The offline store through the real Feast: rows keep their order, nothing leaks, and wrong input is one sentence."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from feast import FeatureStore
 
 from behavior.errors import BadInput
 from behavior.event import DAY_US, HOUR_US, MINUTE_US
-from feast_plugin.offline import ChangePointOfflineStoreConfig, _configure
+from feast_plugin.offline import ChangePointOfflineStore, ChangePointOfflineStoreConfig, _configure
 from tests.feast_plugin.repository import bought, deployment, entity_rows, write_archive, write_repo
 from training.apply import apply
 from training.backfill import backfill
@@ -22,7 +23,7 @@ T = 17_440 * DAY_US
 VIEWS = """
 people = behavior_view(
     "people", entity=user, owner="o", selects=("purchase",), retention="40d",
-    features=[count("purchase", over="1h"), age("purchase"), last("purchase.category"), ever("purchase")],
+    features=[count("purchase", over="1h"), age("purchase"), last("purchase.category"), ever("purchase"), recent(2)],
 )
 pairs = behavior_view(
     "pairs", entity=(user, category), owner="o", selects=("purchase",), features=[count("purchase"), age("purchase")],
@@ -150,10 +151,10 @@ def test_a_service_is_its_features(store: FeatureStore) -> None:
     job = store.get_historical_features(frame, store.get_feature_service("some"), full_feature_names=True)
     assert job.to_arrow().column_names[3:] == [
         "people__purchase_count_1h", "people__purchase_age_s",
-        "people__purchase_category_last", "people__purchase_ever",
+        "people__purchase_category_last", "people__purchase_ever", "people__recent_2",
         "everybody__purchase_count", "everybody__purchase_age_s",
     ]  # fmt: skip
-    assert job.to_df().shape == (1, 9)
+    assert job.to_df().shape == (1, 10)
     assert job.metadata.keys == ["user_id", "all_id"]
 
 
@@ -205,13 +206,43 @@ def test_no_rows_are_no_error(store: FeatureStore) -> None:
 
 def test_a_missing_table_is_one_sentence(store: FeatureStore, home: Path) -> None:
     """The sentence says which command makes the table."""
-    table = home / "my var" / "tables" / "people.parquet"
+    table = home / "my var" / "tables" / "people.json"
     aside = table.rename(table.with_suffix(".aside"))
     try:
-        with pytest.raises(BadInput, match=r"view people: .*people.parquet is not there; run `opportune backfill`"):
+        with pytest.raises(BadInput, match=r"view people: .*people.json is not there; run `opportune backfill`"):
             ask(store, entity_rows([T], user_id="k1-ada"), "people:purchase_ever")
     finally:
         aside.rename(table)
+
+
+def test_a_table_of_another_definition_is_refused(store: FeatureStore, home: Path) -> None:
+    """Values that mean something else never come back under the feature's name; its neighbours' do."""
+    manifest = home / "my var" / "tables" / "people.json"
+    said = manifest.read_text()
+    fingerprint = json.loads(said)["features"]["purchase_ever"]
+    manifest.write_text(said.replace(fingerprint, "0123456789abcdef"))
+    try:
+        with pytest.raises(BadInput, match=r"people:purchase_ever: its table is of another definition; run"):
+            ask(store, entity_rows([T + 1], user_id="k1-ada"), "people:purchase_ever")
+        assert ask(store, entity_rows([T + 1], user_id="k1-ada"), "people:purchase_count_1h").num_rows == 1
+    finally:
+        manifest.write_text(said)
+
+
+def test_a_behavior_view_has_no_file_to_copy(store: FeatureStore) -> None:
+    """What would read its rows as they lie is told where they come from."""
+    source = store.get_feature_view("people").batch_source
+    with pytest.raises(BadInput, match=r"source people_table: .*get_historical_features alone"):
+        ChangePointOfflineStore.pull_all_from_table_or_query(store.config, source, ["user_id"], ["purchase_ever"], "ts")
+
+
+def test_lists_are_lists_of_text(store: FeatureStore) -> None:
+    """What came last is an Arrow list; an entity that goes missing has none."""
+    gone = T + 2 * HOUR_US + 40 * DAY_US
+    found = ask(store, entity_rows([T + 1, gone], user_id="k1-ada"), "people:recent_2", "people:purchase_category_last")
+    assert found["recent_2"].to_pylist() == [[f"purchase|{T}|"], None]
+    assert found.schema.field("recent_2").type == pa.list_(pa.string())
+    assert found["purchase_category_last"].to_pylist() == ["TEA", None]
 
 
 def test_the_working_directory_does_not_matter(

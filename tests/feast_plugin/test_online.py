@@ -2,159 +2,69 @@
 
 import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 
+import msgspec
+import numpy as np
 import pandas as pd
 import pytest
 import redis
 from feast import FeatureStore
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
-from behavior.column import Column
 from behavior.errors import BadInput, Unavailable
-from behavior.event import DAY_US, HOUR_US, MINUTE_US, Admitted
+from behavior.event import DAY_US, HOUR_US, MINUTE_US
 from behavior.partition import partition_of
 from behavior.plan import Plan
-from behavior.state import State, encode, fold, raw_at
 from deployment.clock import advance
 from deployment.keys import Keys
 from deployment.settings import Settings
-from deployment.snapshot import Snapshot, SnapshotView
-from deployment.snapshot import encode as encode_snapshot
-from deployment.user_state import state_field
-from tests.feast_plugin.repository import bought, deployment, entity_rows, write_archive, write_repo
-from training.apply import apply
-from training.backfill import backfill
+from tests import oracle
+from tests.feast_plugin.folded import fold, fold_generation, write_log
+from tests.feast_plugin.repository import entity_rows
+from tests.feast_plugin.shop import LOG, NOW, REFS, ROWS, T, online
 from training.store import open_store
-
-T = 17_440 * DAY_US
-NOW = T + 3 * HOUR_US
-VIEWS = """
-people = behavior_view(
-    "people", entity=user, owner="o", selects=("purchase",), retention="40d",
-    features=[count("purchase", over="1h"), count("purchase"), age("purchase"), last("purchase.category")],
-)
-pairs = behavior_view(
-    "pairs", entity=(user, category), owner="o", selects=("purchase",),
-    features=[count("purchase", over="24h"), age("purchase")],
-)
-popularity = behavior_view(
-    "popularity", entity=category, owner="o", selects=("purchase",), features=[count("purchase"), age("purchase")],
-)
-profile = FeatureView(
-    name="profile", entities=[user], source=plain_source("profile"), ttl=timedelta(days=2),
-    schema=[Field(name="city", dtype=String), Field(name="points", dtype=Int64)],
-)
-"""
-REFS = [
-    "people:purchase_count_1h", "people:purchase_count", "people:purchase_age_s", "people:purchase_category_last",
-    "pairs:purchase_count_24h", "pairs:purchase_age_s", "popularity:purchase_count", "popularity:purchase_age_s",
-]  # fmt: skip
-LOG = [
-    bought(1, T, "k1-ada", "TEA"),
-    bought(2, T + HOUR_US, "k1-bob", "MILK"),
-    bought(3, T + 2 * HOUR_US + 90 * MINUTE_US // 2, "k1-ada", "MILK"),
-]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("online with a space")
-
-
-@pytest.fixture(scope="module")
-def plan(home: Path) -> Plan:
-    settings = deployment(home)
-    write_repo(settings.feature_repo, VIEWS)
-    made = apply(settings)
-    backfill(made, write_archive(home / "archive", LOG), settings.tables)
-    return made
-
-
-@pytest.fixture
-def settings(home: Path, plan: Plan, redis_url: str, prefix: str) -> Settings:
-    return deployment(home, redis_url=redis_url, redis_prefix=prefix, replay=True)
-
-
-@pytest.fixture
-def client(settings: Settings) -> redis.Redis:
-    return redis.Redis.from_url(str(settings.redis_url))
-
-
-@pytest.fixture
-def store(settings: Settings, client: redis.Redis, plan: Plan) -> FeatureStore:
-    """A deployment whose log is folded and whose clock stands at NOW."""
-    keys = Keys(settings.redis_prefix)
-    write_state(client, keys, plan, LOG)
-    advance(client, keys, NOW)
-    return open_store(settings)
-
-
-def write_state(client: redis.Redis, keys: Keys, plan: Plan, log: list[Admitted]) -> None:
-    """What a fold of the log leaves in Redis, at the last whole minute for the snapshot."""
-    for user in {each.event.user_id for each in log}:
-        partition = partition_of(user, 4)
-        mine = [each for each in log if each.event.user_id == user]
-        people, pairs = plan.view("people"), plan.view("pairs")
-        fields = {state_field(people): encode(people, folded(plan, "people", mine))}
-        for category in {str(each.event.category) for each in mine}:
-            state = folded(plan, "pairs", [each for each in mine if each.event.category == category])
-            fields[state_field(pairs, category)] = encode(pairs, state)
-        client.hset(keys.user(partition, user), mapping=fields)  # type: ignore[arg-type]
-        client.hset(keys.meta(partition), "offset", max(each.k for each in mine))
-    client.set(keys.snapshot(), encode_snapshot(Snapshot(NOW, {"popularity": popularity(plan, log)})))
-
-
-def folded(plan: Plan, view: str, log: list[Admitted]) -> State:
-    state = None
-    for each in log:
-        state = fold(plan.view(view), state, each)
-    assert state is not None
-    return state
-
-
-def popularity(plan: Plan, log: list[Admitted]) -> SnapshotView:
-    view = plan.view("popularity")
-    ids = sorted({str(each.event.category) for each in log})
-    states = [folded(plan, "popularity", [each for each in log if each.event.category == name]) for name in ids]
-    raw = [raw_at(view, state, NOW) for state in states]
-    columns = {
-        feature.name: Column.of([row[place] for row in raw], feature.raw_dtype)
-        for place, feature in enumerate(view.features)
-    }
-    return SnapshotView(ids, columns, Column.of([state.seen_e for state in states], "int64"))
-
-
-def online(store: FeatureStore, refs: list[str], rows: list[dict[str, str]]) -> dict[str, list[object]]:
-    return store.get_online_features(refs, rows, full_feature_names=True).to_dict()
-
-
-ROWS = [
-    {"user_id": "k1-ada", "category": "TEA"},
-    {"user_id": "k1-bob", "category": "TEA"},
-    {"user_id": "k1-ada", "category": "MILK"},
-    {"user_id": "k1-nobody", "category": "NOTHING"},
-    {"user_id": "k1-ada", "category": "TEA"},
-]
 
 
 def test_online_shows_what_the_tables_say(store: FeatureStore) -> None:
     """State and tables of one log give the same final values at the clock's now, bit for bit, in every view."""
     found = online(store, REFS, ROWS)
-    frame = entity_rows(
-        [NOW] * len(ROWS), user_id=[row["user_id"] for row in ROWS], category=[row["category"] for row in ROWS]
-    )
+    frame = entity_rows([NOW] * len(ROWS), **{name: [row[name] for row in ROWS] for name in ROWS[0]})
     tables = store.get_historical_features(frame, REFS, full_feature_names=True).to_arrow()
     for ref in REFS:
         name = ref.replace(":", "__")
         assert found[name] == tables[name].to_pylist(), name
-    assert found["people__purchase_count"] == [2, 1, 2, None, 2]
-    assert found["popularity__purchase_age_s"][0] == 3 * 3600.0
+
+
+def test_online_shows_what_the_oracle_says(store: FeatureStore, plan: Plan) -> None:
+    """Every feature of every view, at the clock's now; lists, divisions, texts and all."""
+    assert set(REFS) == set(plan.features)
+    found = online(store, REFS, ROWS)
+    for view in plan.views:
+        for place, row in enumerate(ROWS):
+            key = tuple(row[name] for name in view.join_keys)
+            expected = oracle.final_values(view.definition, LOG, key, NOW)
+            assert {name: found[f"{view.name}__{name}"][place] for name in expected} == expected, (view.name, key)
+    assert found["people__purchase_count"] == [2, 2, 2, None, 2]
+    assert found["people__recent_2"][1] == [f"purchase|{T + HOUR_US + 1}|käse|2", f"purchase|{T + HOUR_US}|i-1"]
+    assert found["items__purchase_user_distinct_24h"] == [2, 1, 2, None, 2]
+    assert found["popularity__purchase_age_s"][2] == float(np.float32(15 * 60))
+
+
+def test_values_of_the_snapshot_are_those_of_its_instant(
+    store: FeatureStore, client: redis.Redis, keys: Keys, plan: Plan
+) -> None:
+    """They change with the next snapshot, not with the clock; and say which instant they hold for."""
+    advance(client, keys, NOW + 30_000_000)
+    assert online(store, ["popularity:purchase_age_s"], ROWS[2:3])["popularity__purchase_age_s"] == [900.0]
+    fold(client, keys, plan, NOW + 90_000_000)
+    assert online(store, ["popularity:purchase_age_s"], ROWS[2:3])["popularity__purchase_age_s"] == [960.0]
+    response = store.get_online_features(["popularity:purchase_count"], ROWS[2:3]).proto
+    assert NOW + MINUTE_US in {each.event_timestamps[0].ToMicroseconds() for each in response.results}
 
 
 def test_join_keys_may_come_in_any_order(store: FeatureStore) -> None:
     """Keys are looked up by name, not by place."""
-    turned = [{"category": row["category"], "user_id": row["user_id"]} for row in ROWS]
+    turned = [dict(reversed(row.items())) for row in ROWS]
     assert online(store, REFS, turned) == online(store, REFS, ROWS)
 
 
@@ -178,9 +88,8 @@ def test_missing_entities_are_not_found(store: FeatureStore) -> None:
     assert result.event_timestamps[0].ToMicroseconds() == NOW
 
 
-def test_values_fall_by_themselves(settings: Settings, store: FeatureStore, client: redis.Redis) -> None:
+def test_values_fall_by_themselves(store: FeatureStore, client: redis.Redis, keys: Keys) -> None:
     """Windows end at the clock's now, and a user goes missing R after the last event, without any event."""
-    keys = Keys(settings.redis_prefix)
     assert online(store, ["people:purchase_count_1h"], ROWS[:1])["people__purchase_count_1h"] == [1]
     advance(client, keys, NOW + HOUR_US)
     assert online(store, ["people:purchase_count_1h"], ROWS[:1])["people__purchase_count_1h"] == [0]
@@ -191,75 +100,109 @@ def test_values_fall_by_themselves(settings: Settings, store: FeatureStore, clie
 
 
 def test_state_ahead_of_the_clock_answers_for_its_own_instant(
-    settings: Settings, store: FeatureStore, client: redis.Redis
+    store: FeatureStore, client: redis.Redis, keys: Keys
 ) -> None:
     """as_of = max(now, offset + 1 µs): what was admitted is never denied."""
-    keys = Keys(settings.redis_prefix)
-    client.hset(keys.meta(partition_of("k1-bob", 4)), "offset", NOW + 5)
+    client.hset(keys.place(partition_of("k1-eve", 4), 1), "offset", NOW + 5)
     response = store.get_online_features(["people:purchase_count"], [ROWS[1]]).proto
     assert NOW + 6 in {each.event_timestamps[0].ToMicroseconds() for each in response.results}
 
 
-def test_behavior_views_cannot_be_written(store: FeatureStore) -> None:
+def test_behavior_views_cannot_be_written(store: FeatureStore, plan: Plan) -> None:
     """Only the fold writes state: pushing into a behavior view is refused with a sentence."""
-    frame = pd.DataFrame({"user_id": ["k1-ada"], "purchase_count": [9], "ts": [datetime(2017, 10, 1, tzinfo=UTC)]})
-    for name in ("purchase_count_1h", "purchase_age_s", "purchase_category_last"):
-        frame[name] = None
+    row = {feature.name: [None] for feature in plan.view("people").features} | {"purchase_count": [9]}
+    frame = pd.DataFrame({**row, "user_id": ["k1-ada"], "ts": [datetime(2017, 10, 1, tzinfo=UTC)]})
     with pytest.raises(BadInput, match="view people is computed from events"):
         store.write_to_online_store("people", frame)
 
 
-def test_plain_views_keep_the_newest_row(store: FeatureStore) -> None:
-    """Newer wins whatever the order of arrival: by event time, then by creation; a new row replaces all of the old."""
-    push(store, T, T, "Rome", 1)
-    push(store, T + HOUR_US, T + HOUR_US, "Oslo", None)
-    assert profile(store) == ("Oslo", None)
-    push(store, T, T + 2 * HOUR_US, "Rome", 2)
-    assert profile(store) == ("Oslo", None)
-    push(store, T + HOUR_US, T + 3 * HOUR_US, "Bern", 3)
-    push(store, T + HOUR_US, T + 2 * HOUR_US, "Riga", 4)
-    assert profile(store) == ("Bern", 3)
+@pytest.fixture
+def next_plan(plan: Plan) -> Plan:
+    """The plan of the next generation: a view before all others, so that every letter is another, and less kept."""
+    first = msgspec.structs.replace(plan.view("everybody").definition, name="aa")
+    people = plan.view("people").definition
+    fewer = msgspec.structs.replace(people, retention_us=10 * DAY_US)
+    return Plan([first, *(fewer if view.name == "people" else view.definition for view in plan.views)])
 
 
-def test_plain_views_expire_as_they_do_offline(settings: Settings, store: FeatureStore, client: redis.Redis) -> None:
-    """Feast ignores ttl online; training would see null where serving saw a value."""
-    push(store, T, T, "Rome", 1)
-    advance(client, Keys(settings.redis_prefix), T + 2 * DAY_US)
-    assert profile(store) == ("Rome", 1)
-    advance(client, Keys(settings.redis_prefix), T + 2 * DAY_US + 1)
-    assert profile(store) == (None, None)
-
-
-def test_plain_views_are_materialized(settings: Settings, store: FeatureStore) -> None:
-    """Feast's own materialize reads the table, wherever the process was started, and writes through the plug-in."""
-    rows = profile_rows(T, T, "Rome", 1)
-    rows.to_parquet(settings.tables / "profile.parquet")
-    store.materialize(datetime(2017, 1, 1, tzinfo=UTC), datetime(2018, 1, 1, tzinfo=UTC), feature_views=["profile"])
-    assert profile(store) == ("Rome", 1)
-
-
-def test_deleting_a_plain_view_forgets_its_rows_and_no_state(
-    settings: Settings, store: FeatureStore, client: redis.Redis
+def test_another_generation_is_read_under_its_plan(
+    store: FeatureStore, client: redis.Redis, keys: Keys, plan: Plan, next_plan: Plan
 ) -> None:
-    """Teardown and update remove what Feast wrote; what the fold wrote stays."""
-    push(store, T, T, "Rome", 1)
+    """A rebuild moves what is served between two reads: the values stay, of users and of the snapshot."""
     before = online(store, REFS, ROWS)
-    plugin = store._get_provider().online_store
-    tables = store.list_feature_views()
-    plugin.update(store.config, tables, [], [], [], partial=False)
-    assert profile(store) == (None, None)
-    push(store, T, T, "Rome", 1)
-    plugin.teardown(store.config, tables, [])
-    assert profile(store) == (None, None)
+    fold_generation(client, keys, next_plan, 2)
     assert online(store, REFS, ROWS) == before
-    assert not list(client.scan_iter(f"{settings.redis_prefix}:plain:*"))
+    for number in range(keys.partitions):
+        client.hset(keys.meta(number), "generation", 2)
+    client.hset(keys.deployment(), "generation", 2)
+    for key in client.scan_iter(keys.states_pattern(), count=1000):
+        if keys.generation_of(key) == 1:
+            client.delete(key)
+    assert online(store, REFS, ROWS) == before
+    advance(client, keys, LOG[2].e + 10 * DAY_US)
+    assert online(store, ["people:purchase_count"], ROWS[:1])["people__purchase_count"] == [None]
 
 
-def test_state_of_another_plan_is_refused(settings: Settings, store: FeatureStore, client: redis.Redis) -> None:
-    """Bytes that were written under another plan are not read as if they were ours."""
-    client.hset(Keys(settings.redis_prefix).deployment(), mapping={"partitions": "4", "plan": "another"})
-    with pytest.raises(BadInput, match=r"written with plan another.*rebuild"):
-        online(store, REFS[:1], ROWS[:1])
+def test_a_rebuild_that_stopped_half_way_is_read_where_it_stands(
+    settings: Settings, store: FeatureStore, client: redis.Redis, keys: Keys, next_plan: Plan
+) -> None:
+    """Some partitions moved, others not, the snapshot not: each entity is asked where it is; by the event loop too."""
+    before = online(store, REFS, ROWS)
+    fold_generation(client, keys, next_plan, 2)
+    eve = keys.partition_of("k1-eve")
+    assert keys.partition_of("k1-ada") != eve
+    client.hset(keys.meta(eve), "generation", 2)
+    client.delete(keys.user(eve, 1, "k1-eve"))
+    assert online(store, REFS, ROWS) == before
+
+    async def read() -> dict[str, list[object]]:
+        asynchronous = open_store(settings)
+        response = await asynchronous.get_online_features_async(REFS, ROWS, full_feature_names=True)
+        await asynchronous.close()
+        return response.to_dict()
+
+    assert asyncio.run(read()) == before
+    # And back again, as when the rebuild is given up.
+    client.hdel(keys.meta(eve), "generation")
+    found = online(store, REFS, ROWS)
+    assert found["people__purchase_count"] == [2, None, 2, None, 2]
+
+
+def test_what_the_states_do_not_hold_yet_is_told(
+    settings: Settings, client: redis.Redis, keys: Keys, plan: Plan
+) -> None:
+    """A feature, or a view, that was applied after the states were made waits for a rebuild."""
+    people = plan.view("people").definition
+    fewer = [msgspec.structs.replace(people, features=people.features[:2]), plan.view("pairs").definition]
+    write_log(client, keys, LOG)
+    fold(client, keys, Plan(fewer), NOW)
+    fresh = open_store(settings)
+    assert online(fresh, REFS[:2], ROWS[:1])["people__purchase_count"] == [2]
+    for ref in ("people:purchase_age_s", "items:purchase_user_distinct_24h"):
+        view, _, feature = ref.partition(":")
+        with pytest.raises(
+            BadInput, match=f"view {view}: the states do not hold {feature} yet; run `opportune rebuild`"
+        ):
+            online(fresh, [ref], ROWS[:1])
+
+
+def test_before_the_first_snapshot_all_is_missing(
+    settings: Settings, client: redis.Redis, keys: Keys, plan: Plan
+) -> None:
+    """A deployment that has begun and folded nothing knows nobody; it says so instead of failing."""
+    fold(client, keys, Plan(view.definition for view in plan.user_views), 0)
+    client.set(keys.plan(1), plan.encode())
+    found = online(open_store(settings), REFS, ROWS)
+    assert all(found[ref.replace(":", "__")] == [None] * len(ROWS) for ref in REFS)
+
+
+def test_another_number_of_partitions_is_refused(
+    settings: Settings, store: FeatureStore, client: redis.Redis, keys: Keys
+) -> None:
+    """Users would be looked for where they are not."""
+    client.hset(keys.deployment(), "partitions", 8)
+    with pytest.raises(BadInput, match="8 partitions, this one has 4"):
+        online(open_store(settings), REFS[:1], ROWS[:1])
 
 
 def test_without_redis_the_sentence_says_so(settings: Settings, store: FeatureStore) -> None:
@@ -268,18 +211,3 @@ def test_without_redis_the_sentence_says_so(settings: Settings, store: FeatureSt
         online(open_store(settings.model_copy(update={"redis_url": None})), REFS[:1], ROWS[:1])
     with pytest.raises(Unavailable, match="Redis does not answer"):
         online(open_store(settings.replaced(redis_url="redis://127.0.0.1:1")), REFS[:1], ROWS[:1])
-
-
-def profile_rows(ts: int, created: int, city: str, points: int | None) -> pd.DataFrame:
-    instants = [pd.Timestamp(each, unit="us", tz="UTC").as_unit("us") for each in (ts, created)]
-    frame = pd.DataFrame({"user_id": ["k1-ada"], "city": [city], "points": pd.array([points], dtype="Int64")})
-    return frame.assign(ts=instants[0], created=instants[1])
-
-
-def push(store: FeatureStore, ts: int, created: int, city: str, points: int | None) -> None:
-    store.write_to_online_store("profile", profile_rows(ts, created, city, points))
-
-
-def profile(store: FeatureStore) -> tuple[object, object]:
-    found = online(store, ["profile:city", "profile:points"], ROWS[:1])
-    return found["profile__city"][0], found["profile__points"][0]

