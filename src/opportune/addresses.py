@@ -21,6 +21,7 @@ class Addresses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pids: dict[str, int]
     supervisor_pid: int
     redis_url: str | None = None  # None if it holds a password: then the settings must say it
+    redis_cluster: bool = False
 
 
 def address_file(run: Path) -> Path:
@@ -54,7 +55,7 @@ def attached(settings: Settings) -> Settings:
         return settings
     changes: dict[str, object] = {}
     if settings.redis_url is None and addresses.redis_url is not None:
-        changes["redis_url"] = addresses.redis_url
+        changes |= {"redis_url": addresses.redis_url, "redis_cluster": addresses.redis_cluster}
     if not settings.chosen("port") and "serve" in addresses.ports:
         changes |= {"host": addresses.host, "port": addresses.ports["serve"]}
     return settings.replaced(**changes)

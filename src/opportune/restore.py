@@ -1,12 +1,15 @@
-"""Filling an empty Redis from the archive: what `rebuild`, `up --rebuild` and the demonstration have in common."""
+"""The online states anew from the archive: what `rebuild`, `up --rebuild` and the demonstration have in common."""
 
 from typing import TYPE_CHECKING
 
-import redis
-
 from behavior.errors import BadInput, Unavailable
 from behavior.event import HOUR_US
+from behavior.manifest import check_features
+from behavior.plan import Plan
 from deployment.archive import Archive
+from deployment.clock import Clock, replay_key
+from deployment.connections import PASSING, connect
+from deployment.generations import serving
 from deployment.keys import Keys
 from deployment.plan_file import load_plan
 from deployment.settings import Settings
@@ -16,32 +19,52 @@ if TYPE_CHECKING:
     from scoring.rebuild import Rebuilt
 
 
-def restore(settings: Settings, archive: Archive, until: int, tell: Tell) -> "Rebuilt":
-    """Rebuild the states of everything admitted before `until` (µs) into the settings' Redis.
+def restore(settings: Settings, archive: Archive, tell: Tell, *, until: int | None = None) -> "Rebuilt":
+    """Rebuild the states under the plan that `apply` wrote, and let them serve.
 
-    Raises BadInput if Redis holds a deployment already, Unavailable if it does not answer.
+    `until` restores only what was admitted before that instant (µs), and needs an empty Redis.
+    Raises BadInput for what cannot be rebuilt, Unavailable if Redis does not answer.
     """
-    from scoring.process import connect
+    from scoring.rebuild import Rebuild
 
-    if settings.replay and any(
-        (archive.logged_span(number) or (0, 0))[1] >= until for number in range(archive.partitions)
-    ):
+    plan = load_plan(settings.plan)
+    refuse_to_orphan(settings, plan)
+    if until is not None:
+        _refuse_beyond(settings, archive, until)
+    keys = Keys(settings.redis_prefix, settings.partitions)
+    try:
+        with connect(settings) as client:
+            return Rebuild(
+                client, keys, archive, plan, Clock(client, replay_key(keys, replay=settings.replay)), until=until,
+                lateness_us=settings.lateness_horizon_h * HOUR_US,
+                settings=settings.replaced(archive=archive.path), progress=tell,
+            ).run()  # fmt: skip
+    except PASSING as error:
+        raise Unavailable(f"Redis at {settings.redis_address} does not answer ({type(error).__name__})") from error
+
+
+def refuse_to_orphan(settings: Settings, plan: Plan) -> None:
+    """Raise BadInput if the bundle that serves needs a feature that the plan lacks or defines otherwise."""
+    from scoring.model import current_id, read_manifest
+
+    serving = current_id(settings.bundles)
+    if serving is not None:
+        check_features(read_manifest(settings.bundles / serving), plan.fingerprints)
+
+
+def _refuse_beyond(settings: Settings, archive: Archive, until: int) -> None:
+    spans = (archive.logged_span(number) for number in range(archive.partitions))
+    if settings.replay and any(span is not None and span[1] >= until for span in spans):
         raise BadInput(
             f"the archive {archive.path} holds events that came through a log after that instant; "
             "replay into an archive of its own (OPPORTUNE_ARCHIVE)"
         )
-    from scoring.rebuild import rebuild
 
+
+def serves(settings: Settings) -> bool:
+    """Whether Redis holds a generation that serves. Raises Unavailable if it does not answer."""
     try:
         with connect(settings) as client:
-            return rebuild(
-                client,
-                Keys(settings.redis_prefix),
-                archive,
-                load_plan(settings.plan),
-                until=until,
-                lateness_us=settings.lateness_horizon_h * HOUR_US,
-                progress=lambda done, all_: tell("restoring states", done, all_),
-            )
-    except (redis.ConnectionError, redis.TimeoutError):
-        raise Unavailable(f"Redis does not answer at {settings.redis_address}") from None
+            return serving(client, Keys(settings.redis_prefix, settings.partitions)) is not None
+    except PASSING as error:
+        raise Unavailable(f"Redis at {settings.redis_address} does not answer ({type(error).__name__})") from error

@@ -120,6 +120,7 @@ class Running:
             pids=pids if self.redis is None else {**pids, "redis": self.redis.pid},
             supervisor_pid=os.getpid(),
             redis_url=_without_secrets(self.settings.redis_url),
+            redis_cluster=self.settings.redis_cluster,
         )
 
 

@@ -19,13 +19,9 @@ def archive_of(settings: Settings) -> Archive:
 @contextmanager
 def events_of(settings: Settings) -> Iterator["duckdb.DuckDBPyConnection"]:
     """A DuckDB connection within the settings' bounds that has the whole archive as the view `events`."""
-    import duckdb
+    from deployment.database import connected
 
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": settings.memory_limit,
-        "threads": settings.thread_count,
-    }
-    with duckdb.connect(config=config) as connection:
+    with connected(memory_limit=settings.memory_limit, threads=settings.thread_count) as connection:
         archive_of(settings).create_view(connection)
         yield connection
 

@@ -2,17 +2,25 @@
 
 import json
 import random
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from behavior.event import SECOND_US
 from deployment.plan_file import load_plan
+from deployment.ports import ReservedPort
+from deployment.pseudonym import Pseudonyms
 from deployment.settings import Settings, load
 from opportune.command import run
 from opportune.household import instant_of
@@ -95,7 +103,7 @@ def deployment(settings: Settings) -> Iterator[Running]:
     def prepare(reached: Settings) -> None:
         with replay_clock(reached) as clock:
             clock.advance(today)
-        restore(reached, archive_of(reached), today, lambda *_: None)
+        restore(reached, archive_of(reached), lambda *_: None, until=today)
 
     # What it tracks goes to an archive of its own, as in every replay.
     live = settings.replaced(archive=settings.home / "live")
@@ -177,6 +185,31 @@ def test_a_repeated_event_is_taken_once(deployment: Running, client: Client) -> 
     results = client.track([good, good, silent, late])
     assert [each.status for each in results] == [1, 2, 4, 3]
     assert results[3].reason == "too_late"
+
+
+def test_sdk_feature_server_and_scorer_show_equal_values(deployment: Running, client: Client) -> None:
+    """Feast's SDK, one HTTP call to Feast's feature server and Score give the same bits for the same clock."""
+    settings, customer = deployment.settings, "customer-7"
+    user = Pseudonyms.load(settings.key_file).user(customer)
+    refs = [ref for ref in _features(client.score(customer, explain=True), "TEA") if ":" in ref]
+    refs = [ref for ref in refs if ref.partition(":")[0] not in ("moment", "candidate")]
+    assert {ref.partition(":")[0] for ref in refs} == {"user_activity", "user_category", "category_activity"}
+    with _feature_server(settings) as url:
+        # The snapshot and the replay's clock stand still, so all three are asked at one instant.
+        answer = client.score(customer, candidates=CATEGORIES, explain=True)
+        rows = [{"user_id": user, "category": category} for category in CATEGORIES]
+        sdk = open_store(settings).get_online_features(refs, rows, full_feature_names=True).to_dict()
+        asked = {"features": refs, "full_feature_names": True}
+        asked["entities"] = {"user_id": [user] * len(rows), "category": list(CATEGORIES)}
+        http = _posted(f"{url}/get-online-features", asked)
+    names = http["metadata"]["feature_names"]
+    for ref in refs:
+        name = ref.replace(":", "__")
+        over_http = http["results"][names.index(name)]["values"]
+        for place, category in enumerate(CATEGORIES):
+            scored = _features(answer, category)[ref]
+            for said in (sdk[name][place], over_http[place]):
+                assert _same(said, scored), (ref, category, said, scored)
 
 
 def test_the_learner_learns_from_an_outcome(deployment: Running, client: Client) -> None:
@@ -310,6 +343,49 @@ def _features(answer: object, category: str) -> dict[str, object]:
         kind = feature.WhichOneof("value")
         found[feature.name] = getattr(feature, kind) if kind else None
     return found
+
+
+@contextmanager
+def _feature_server(settings: Settings) -> Iterator[str]:
+    """Feast's own feature server over our plug-ins, on a free port of the loopback."""
+    with ReservedPort("127.0.0.1") as reserved:
+        command = [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "-c", str(settings.feature_repo)]
+        serve = ["serve", "--host", "127.0.0.1", "--port", str(reserved.port), "--no-access-log", "--workers", "1"]
+        with (settings.run / "feature_server.log").open("wb") as log:
+            process = subprocess.Popen([*command, *serve], env=settings.child_environment(), stdout=log, stderr=log)
+        url, deadline = f"http://127.0.0.1:{reserved.port}", time.monotonic() + 90
+        try:
+            while not _answers(f"{url}/health"):
+                assert process.poll() is None, (settings.run / "feature_server.log").read_text()[-2000:]
+                assert time.monotonic() < deadline, "the feature server did not start"
+                time.sleep(0.2)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _posted(url: str, body: dict[str, object]) -> dict[str, Any]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answered:
+        return dict(json.loads(answered.read()))
+
+
+def _same(said: object, scored: object) -> bool:
+    """Whether a value said by Feast is the scored one: texts and integers as they are, floats as float32."""
+    if said is None or scored is None or isinstance(scored, str):
+        return said == scored
+    if isinstance(scored, float):
+        return np.float32(said) == np.float32(scored)
+    return int(said) == scored  # type: ignore[call-overload]
 
 
 def _address(deployment: Running) -> str:

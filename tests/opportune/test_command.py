@@ -8,10 +8,10 @@ import threading
 from importlib import import_module
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from behavior.errors import BadInput, OpportuneError, Unavailable
+from deployment.database import connected
 from opportune import command
 from opportune.command import VERBS, build, run
 
@@ -74,7 +74,7 @@ def test_an_interrupted_query_is_130(
     """Ctrl-C inside DuckDB, which makes another error of it, is an interruption like any other."""
 
     def count() -> None:
-        with duckdb.connect() as connection:
+        with connected() as connection:
             stop = connection.interrupt if how == "interrupt" else lambda: os.kill(os.getpid(), signal.SIGINT)
             timer = threading.Timer(0.3, stop)
             timer.start()

@@ -6,8 +6,6 @@ from prometheus_client import Counter, Gauge
 
 from behavior.event import SECOND_US
 from deployment.clock import Clock, replay_key
-from deployment.keys import Keys
-from deployment.plan_file import load_plan
 from deployment.settings import load
 from opportune.warehouse import archive_of
 
@@ -27,29 +25,34 @@ def learn() -> None:
 
 
 def fold() -> None:
-    """Fold the log into online states and publish snapshots, until told to stop. There must be one per deployment."""
-    from scoring.agreement import agree
-    from scoring.fold import Fold
+    """Fold the log into online states and publish snapshots, until told to stop. Several share the partitions."""
+    from deployment.connections import connect
+    from scoring.entry import join_in
+    from scoring.folding import Folding
+    from scoring.leases import holder_name
     from scoring.log import Log
-    from scoring.process import connect, expose_metrics, log_to_stderr, persevere, stop_signals
+    from scoring.process import expose_metrics, log_to_stderr, persevere, stop_signals
 
     settings = load()
     log_to_stderr()
-    plan, keys = load_plan(settings.plan), Keys(settings.redis_prefix)
+    holder = holder_name()
     folded = Counter("opportune_fold_entries_total", "Entries of the log that were folded into states.")
+    owned = Gauge("opportune_fold_partitions", "Partitions that this process folds.")
     snapshot = Gauge(
-        "opportune_snapshot_instant_seconds", "Instant of the last published snapshot, seconds since 1970."
+        "opportune_snapshot_instant_seconds", "Instant of the last snapshot published from here, seconds since 1970."
     )
 
-    def tell(entries: int, s: int) -> None:
+    def tell(entries: int, folding: Folding) -> None:
         folded.inc(entries)
-        snapshot.set(s / SECOND_US)
+        owned.set(len(folding.fold.partitions))
+        snapshot.set(folding.seat.s / SECOND_US)
 
     def once(stopping: threading.Event) -> None:
         with connect(settings) as client:
-            agree(client, keys, settings.partitions, plan)
+            keys = join_in(settings, client)
             clock = Clock(client, replay_key(keys, replay=settings.replay))
-            Fold(client, keys, Log(client, keys), clock, plan, settings.partitions).run(stopping, tell)
+            log = Log(client, keys, archive_of(settings))
+            Folding(client, keys, log, clock, holder, round(settings.lease_s * 1000)).run(stopping, tell)
 
     with stop_signals() as stopping:
         expose_metrics(settings)
@@ -57,21 +60,22 @@ def fold() -> None:
 
 
 def archive() -> None:
-    """Append the log to the archive, until told to stop. There must be one per deployment."""
-    from scoring.agreement import agree
-    from scoring.archiver import Archiver
-    from scoring.log import Log
-    from scoring.process import connect, expose_metrics, log_to_stderr, persevere, stop_signals
+    """Append the log to the archive, until told to stop. Several share the partitions."""
+    from deployment.connections import connect
+    from scoring.archiver import archiver_of
+    from scoring.entry import join_in
+    from scoring.leases import holder_name
+    from scoring.process import expose_metrics, log_to_stderr, persevere, stop_signals
 
     settings = load()
     log_to_stderr()
-    plan, keys = load_plan(settings.plan), Keys(settings.redis_prefix)
+    holder = holder_name()
     archived = Counter("opportune_archive_events_total", "Events that are durable in the archive.")
 
     def once(stopping: threading.Event) -> None:
         with connect(settings) as client:
-            agree(client, keys, settings.partitions, plan)
-            Archiver(Log(client, keys), archive_of(settings)).run(stopping, archived.inc)
+            join_in(settings, client)
+            archiver_of(settings, client, archive_of(settings), holder).run(stopping, archived.inc)
 
     with stop_signals() as stopping:
         expose_metrics(settings)

@@ -1,15 +1,23 @@
-"""`opportune key`: the secret that turns user ids into pseudonyms."""
+"""`opportune key`: the secrets of a deployment."""
 
+from behavior.errors import BadInput
 from deployment.pseudonym import make_key
+from deployment.sealing import make_sealing_key
 from deployment.settings import load
 
 
 def key() -> None:
-    """Make the secret key that turns raw user ids into pseudonyms, where the setting `key_file` says.
+    """Make the secret keys where the settings `key_file` and `sealing_key_file` say, those that are not there yet.
 
-    Only its owner can read the file. Keep a copy in a safe place: without it nobody can be recognised again. An
-    existing key is never replaced.
+    One turns raw user ids into pseudonyms: keep a copy in a safe place, without it nobody can be recognised again. The
+    other seals rejected events while they are kept. Only their owner can read the files, and an existing key is never
+    replaced.
     """
     settings = load()
-    make_key(settings.key_file)
-    print(f"made {settings.key_file}; keep a copy in a safe place")
+    files = {settings.key_file: make_key, settings.sealing_key_file: make_sealing_key}
+    missing = [file for file in files if not file.exists()]
+    if not missing:
+        raise BadInput(f"{' and '.join(map(str, files))} exist already; a new key would orphan what was made with it")
+    for file in missing:
+        files[file](file)
+        print(f"made {file}; keep a copy in a safe place")

@@ -29,7 +29,7 @@ def up(*, at: str | None = None, rebuild: bool = False) -> None:
     at
         Instant at which a replay's clock starts, like 2017-10-15T00:00 (in the settings' zone unless it has an offset).
     rebuild
-        First restore the states from the archive, up to now or to `--at`; Redis must be empty.
+        First make the states anew from the archive; those of a replay up to `--at`, into an empty Redis.
     """
     settings = load()
     first = None if at is None else instant(at, settings)
@@ -43,7 +43,8 @@ def up(*, at: str | None = None, rebuild: bool = False) -> None:
                 now = _now(clock)
             if rebuild:
                 with progress() as tell:
-                    restore(reached, archive_of(reached), now, _until_stopped(stop, tell))
+                    until = now if settings.replay else None
+                    restore(reached, archive_of(reached), _until_stopped(stop, tell), until=until)
 
         up = running(settings, children(settings), prepare=prepare, stop=stop)
         with up as deployment:
