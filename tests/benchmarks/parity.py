@@ -37,7 +37,7 @@ from tests.feast_plugin.repository import write_repo
 
 SUMMARY = "offline, online and a naive oracle, compared bit for bit; and planted defects that must be caught"
 BEGAN = 1_508_040_000_000_000  # 2017-10-15T04:00:00Z: the log of the households begins here
-STAGES = 140
+STAGES = 156
 # What is counted of `comparing.CIRCUMSTANCES`, by its name in the figures.
 _CIRCUMSTANCES = {
     "compared_after_late_events": "late", "compared_after_ties": "ties",

@@ -110,7 +110,7 @@ def test_a_broken_key_is_refused_and_never_shown(tmp_path: Path, content: str) -
     path = tmp_path / "key"
     path.write_text(content)
     path.chmod(0o600)
-    with pytest.raises(BadInput, match="must hold one line|does not have 32 bytes") as refused:
+    with pytest.raises(BadInput, match=r"must hold one line|does not have 32 bytes") as refused:
         Sealing.load(path)
     assert "abab" not in str(refused.value)
 
