@@ -7,6 +7,7 @@ reads all the categories of a user so, and the publisher all the items that have
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from behavior.column import Column
 from behavior.plan import View
 from behavior.ragged import NEVER, Cursor
 from behavior.slot import Form
-from behavior.state import State, decode_all, encode_all, numbers_of, raw_at, split
+from behavior.state import State, decode_all, encode_all, numbers_of, raw_at, split_all
 
 # Fewer states than this are read faster one by one.
 _FEW = 4
@@ -41,43 +42,59 @@ class Readout:
 def readout(view: View, stored: Sequence[bytes | None], t: np.ndarray) -> Readout:
     """The raw values of n states at instants t, int64[n]; None is an entity of which nothing is stored."""
     there = np.array([data is not None for data in stored], dtype=bool)
-    parts = [split(view, data) for data in stored if data is not None]
-    if len(parts) < _FEW or any(form.is_old for form, _, _ in parts):
+    known = [data for data in stored if data is not None]
+    parts = None if len(known) < _FEW else split_all(view, known)
+    if parts is None:
         return _one_by_one(view, stored, there, t)
-    found = _together(view, parts, t[there])
-    return found if there.all() else _spread(found, there)
+    found = _together(view, *parts, t[there])
+    return found if len(known) == len(stored) else _spread(found, there)
 
 
 def _one_by_one(view: View, stored: Sequence[bytes | None], there: np.ndarray, t: np.ndarray) -> Readout:
     states = decode_all([(view, data) for data in stored if data is not None])
     waiting = iter(states)
     seen: list[int | None] = []
-    rows: list[list[object]] = []
-    nothing: list[object] = [None] * len(view.raws)
+    rows: list[list[Any]] = []
+    nothing: list[Any] = [None] * len(view.raws)
     for known, instant in zip(there.tolist(), t.tolist(), strict=True):
         state = next(waiting) if known else None
         rows.append(nothing if state is None else raw_at(view, state, instant))
         seen.append(None if state is None else state.seen_e)
-    raw = {column.name: Column.of([row[place] for row in rows], column.dtype) for place, column in enumerate(view.raws)}
     # Requests do not ask when windows change, the publisher does: found out only then.
-    return Readout(raw, Column.of(seen, "int64"), lambda: _leave(view, states, there, t))
+    return Readout(_columns(view, rows), Column.of(seen, "int64"), lambda: _leave(view, states, there, t))
+
+
+def _columns(view: View, rows: Sequence[Sequence[Any]]) -> dict[str, Column]:
+    """The rows turned round; all whole numbers in one matrix, since each array has its price."""
+    whole = [place for place, column in enumerate(view.raws) if column.dtype == "int64"]
+    shape = (len(rows), len(whole))
+    numbers = [[row[place] for place in whole] for row in rows]
+    values = np.array([[each or 0 for each in row] for row in numbers], dtype=np.int64).reshape(shape)
+    valid = np.array([[each is not None for each in row] for row in numbers], dtype=bool).reshape(shape)
+    nth = {place: column for column, place in enumerate(whole)}
+    return {
+        raw.name: Column(values[:, nth[place]], valid[:, nth[place]])
+        if place in nth
+        else Column.of([row[place] for row in rows], raw.dtype)
+        for place, raw in enumerate(view.raws)
+    }
 
 
 def _leave(view: View, states: Sequence[State], there: np.ndarray, t: np.ndarray) -> np.ndarray:
     leave = np.full(len(there), NEVER, dtype=np.int64)
     if states:
-        parts = [split(view, data) for data in encode_all([(view, state) for state in states])]
-        leave[there] = _together(view, parts, t[there]).leave
+        parts = split_all(view, encode_all([(view, state) for state in states]))
+        assert parts is not None  # what was encoded just now is of this format
+        leave[there] = _together(view, *parts, t[there]).leave
     return leave
 
 
-def _together(view: View, parts: Sequence[tuple[Form, bytes, bytes]], t: np.ndarray) -> Readout:
-    numbers, place = numbers_of([packed for _, packed, _ in parts], len(view.slots))
-    unit = np.array([form.unit for form, _, _ in parts], dtype=np.int64)
+def _together(view: View, unit: np.ndarray, packed: Sequence[bytes], texts: Sequence[bytes], t: np.ndarray) -> Readout:
+    numbers, place = numbers_of(packed, len(view.slots))
     seen_e = numbers[place] * unit
     # A number more, for slots that look at a place before they know that nothing is there.
     numbers = np.append(numbers, 0)
-    cursor = Cursor(numbers, place + 1, seen_e, unit, [texts for _, _, texts in parts])
+    cursor = Cursor(numbers, place + 1, seen_e, unit, texts)
     form = Form(view.is_snapshot)
     raw: dict[str, Column] = {}
     windows_end: list[Callable[[], np.ndarray]] = []
@@ -88,8 +105,8 @@ def _together(view: View, parts: Sequence[tuple[Form, bytes, bytes]], t: np.ndar
         for name, over_us in columns:
             raw[name] = found[over_us]
     ordered = {column.name: raw[column.name] for column in view.raws}
-    never = np.full(len(parts), NEVER, dtype=np.int64)
-    seen = Column(seen_e, np.ones(len(parts), dtype=bool))
+    never = np.full(len(packed), NEVER, dtype=np.int64)
+    seen = Column(seen_e, np.ones(len(packed), dtype=bool))
     return Readout(ordered, seen, lambda: np.minimum.reduce([never, *(leaves() for leaves in windows_end)]))
 
 

@@ -187,6 +187,23 @@ def split(view: View, data: bytes) -> tuple[Form, bytes, bytes]:
     return form, data[start : start + length], data[start + length :]
 
 
+def split_all(view: View, stored: Sequence[bytes]) -> tuple[np.ndarray, list[bytes], list[bytes]] | None:
+    """What times are counted in (µs, int64[n]), the numbers and the texts of each; None if one is of an old format.
+
+    Raises OpportuneError if a format is unknown.
+    """
+    forms = _FORMS[view.is_snapshot]
+    heads = [data[0] for data in stored]
+    if all(head & _NO_TEXTS and head in forms for head in set(heads)):
+        unit = np.array([forms[head].unit for head in heads], dtype=np.int64)
+        return unit, [data[1:] for data in stored], [b""] * len(stored)
+    parts = [split(view, data) for data in stored]
+    if any(form.is_old for form, _, _ in parts):
+        return None
+    unit = np.array([form.unit for form, _, _ in parts], dtype=np.int64)
+    return unit, [packed for _, packed, _ in parts], [texts for _, _, texts in parts]
+
+
 def numbers_of(packed: Sequence[bytes], slots: int) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of many states in one array, and where each state's begin; zeros that were left out are there."""
     zeros = bytes(slots)

@@ -98,13 +98,14 @@ def measure(home: Path, rounds: int) -> FoldBench:
     draw = np.random.default_rng(7)
     with online(settings, DECEMBER) as (reached, client, keys):
         plan = Plans(keys).of(client, 1)
+        sizes = _sizes(client, keys, plan.view("user_activity").letter)  # of real life, before it is hurried
         feed = _Feed(client, keys, DECEMBER)
         rates: dict[str, list[tuple[float, float]]] = {"uniform": [], "in_order": []}
         publishing, delays = [], []
         for number in range(rounds):
             stretch = coming[number * AT_ONCE % (len(coming) - AT_ONCE) :][:AT_ONCE]
             rates["in_order"].append(_folded(client, keys, feed.in_order(stretch)))
-            picked = [coming[place] for place in draw.integers(0, len(coming), AT_ONCE)]
+            picked = _of_random_users(coming, draw)
             rates["uniform"].append(_folded(client, keys, feed.uniform(picked)))
             began = time.perf_counter()
             Publisher(client, keys, plan, 1).step()
@@ -112,7 +113,6 @@ def measure(home: Path, rounds: int) -> FoldBench:
             with _fold_process(reached):
                 delays.append(asyncio.run(_delays(reached, keys, picked[:SAMPLES], feed.now)))
             feed.now = Clock(client, keys.clock()).now() + 1_000_000
-        sizes = _sizes(client, keys, plan.view("user_activity").letter)
     visible, echo = ([each[place] for each in delays] for place in (0, 1))
     seen, floor = _delay(visible), _delay(echo)
     return FoldBench(
@@ -236,6 +236,16 @@ async def _echo(writer: Any, reader: Any, stream: str) -> float:
     elapsed = (time.perf_counter() - began) * 1000
     await writer.delete(stream)
     return elapsed
+
+
+def _of_random_users(events: Sequence[Admitted], draw: np.random.Generator) -> list[Admitted]:
+    """Events of users that are drawn with equal chances, however much each buys."""
+    by_user: dict[str, list[Admitted]] = {}
+    for each in events:
+        by_user.setdefault(each.event.user_id, []).append(each)
+    users = sorted(by_user)
+    drawn = (by_user[users[place]] for place in draw.integers(0, len(users), AT_ONCE))
+    return [mine[int(draw.integers(0, len(mine)))] for mine in drawn]
 
 
 def _december(settings: Settings) -> list[Admitted]:

@@ -15,6 +15,7 @@ from behavior.plan import View
 from behavior.vector import finalise
 from deployment.archive import to_table
 from tests import oracle
+from tests.feast_plugin.repository import bought
 from tests.properties.strategies import ENTITIES, entity_keys, instants, logs, view_definition
 from training.change_points import Statement, change_points
 from training.chosen import Chosen
@@ -81,3 +82,16 @@ def test_the_rows_answer_as_the_whole_log_does(entity: str, data: st.DataObject)
     for key in entity_keys(view.definition):
         for t in data.draw(instants(view.definition, log, at_most=12)):
             assert answer(view, table, key, t) == oracle.final_values(view.definition, log, key, t), (key, t)
+
+
+@pytest.mark.parametrize("late_us", [-2, -1, 0, 1])
+@pytest.mark.parametrize("entity", ["user", "category"])
+def test_a_text_that_comes_as_it_leaves_stays_one(entity: str, late_us: int) -> None:
+    """An event enters at the very instant at which the one before it leaves the window, or a microsecond beside."""
+    view = VIEWS[entity]
+    span = 7 * DAY_US  # of windows of distinct values; T is the start of an hour
+    log = [bought(1, T), bought(2, T + span + late_us), bought(3, T + span + late_us, "k1-bob")]
+    table = table_of(view, log)
+    key = {"user": ("k1-ada",), "category": ("TEA",)}[entity]
+    for t in {point + shift for point in oracle.change_points(view.definition, log) for shift in (-1, 0, 1)}:
+        assert answer(view, table, key, t) == oracle.final_values(view.definition, log, key, t), t

@@ -12,9 +12,11 @@ from opportune.warehouse import archive_of
 
 
 def backfill(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """Compute every behavior view over the whole archive: one table per view, a row wherever a value changes.
+    """Bring the table of every behavior view up to the archive: a row wherever a value changes.
 
-    Feast's point-in-time join over these tables gives the exact value at any instant. Tables are replaced whole.
+    Feast's point-in-time join over these tables gives the exact value at any instant. What is final stays, only
+    what has come since the last run is added; a view whose definition, or whose past in the archive, has changed is
+    computed whole.
 
     Parameters
     ----------
