@@ -205,7 +205,7 @@ class _Run:
     def _stretches(self) -> list[tuple[int, int]]:
         """Stretches of lives, from first to last, in which about as much changes as can be put in order at once."""
         parts = self._statement.chosen.parts
-        at_once = max(1, _CHANGES_AT_ONCE // (1 + len(parts.windows)))
+        at_once = max(1, _CHANGES_AT_ONCE // (1 + len(parts.windows) + 2 * len(parts.members)))
         return self._connection.execute(
             f"SELECT min(life), max(life) FROM ("
             f"SELECT life, sum(admissions) OVER (ORDER BY life) // {at_once} AS stretch FROM ("

@@ -7,7 +7,8 @@ floor(e, hop) + W (design 4.2), so the value at any instant t is that of the las
     taken       what the view takes, one row per life and (k, e), with what it adds to each part (`parts`)
     lived       running sums and extremes, one row per admission: all that has no window
     left_7d     running sums of what has left a window, one row per instant at which something leaves it
-    changes     the instants of these two together
+    members_1   how many texts there are, one row per instant at which that changes
+    changes     the instants of these three together
     moments     at each instant, where each of them stands; a window holds what came without what left
 
 Sums run over the short relations, before these are brought together: in the long one they are only looked up. Nothing
@@ -23,7 +24,7 @@ from functools import cached_property
 from behavior.plan import View
 from behavior.window import hop_of
 from training.chosen import BEFORE, SO_FAR, Chosen, bigint, select
-from training.members_sql import members_relation, recent_lists
+from training.members_sql import first_members, members_changes, recent_lists
 from training.parts import Said, left
 
 
@@ -56,10 +57,11 @@ class Statement:
         chosen, parts = self.chosen, self.chosen.parts
         return {
             "lives": self._lives,
-            **dict(members_relation(chosen, members, name) for members, name in parts.members.items()),
             "taken": self._taken,
             **{name: recent_lists(chosen, latest, name) for latest, name in parts.recents.items()},
             "lived": self._lived,
+            **{f"first_{name}": first_members(chosen, each, name) for each, name in parts.ever_members.items()},
+            **{name: members_changes(chosen, each, name) for each, name in parts.members.items()},
         }
 
     @cached_property
@@ -126,30 +128,7 @@ class Statement:
 {select(["life", "k", "e", "e AS seen_e", *sums, *times, *values])}
   {chosen.of_lives()}
   GROUP BY life, k, e"""
-        if parts.members:
-            taken = self._with_members(taken)
         return taken if chosen.since is None else f"  WITH taken_anew AS (\n{taken}\n  )\n{self._taken_on}"
-
-    def _with_members(self, taken: str) -> str:
-        """How many texts came with each row, from the relations that say so."""
-        parts = self.chosen.parts
-        others = [*parts.times.values(), *(each for name in parts.values.values() for each in (f"said_{name}", name))]
-        came = [f"coalesce(came_{name}, 0) AS {name}" for name in parts.members.values()]
-        joins = "".join(
-            f"\n  LEFT JOIN (SELECT life, k, e, {bigint('sum(comes)', f'came_{name}')} FROM {relation}"
-            f" GROUP BY life, k, e) AS came_{name} USING (life, k, e)"
-            for relation, name in zip(self._comings, parts.members.values(), strict=True)
-        )
-        return f"""\
-{select(["life", "k", "e", "seen_e", *parts.sums.values(), *came, *others])}
-  FROM (
-{taken}
-  ) AS taken_once{joins}"""
-
-    @property
-    def _comings(self) -> list[str]:
-        """The relations that say when members come, in their order."""
-        return [members_relation(self.chosen, each, name)[0] for each, name in self.chosen.parts.members.items()]
 
     @property
     def _taken_on(self) -> str:
@@ -163,14 +142,12 @@ class Statement:
             f"carried.{name} - coalesce(again.{name}, 0)" if name in parts.lifelong else "0"
             for name in parts.sums.values()
         ]
-        ever = parts.ever_members.values()
-        members = [f"coalesce(array_length(carried.{name}), 0)" if name in ever else "0" for name in parts.members.values()]
         times = list(parts.times.values())
         values = [column for name in parts.values.values() for column in (f"said_{name}", name)]
         return f"""\
   SELECT * FROM taken_anew
   UNION ALL
-{select(["life", f"{chosen.read_from}", f"{chosen.read_from}", "seen_e", *sums, *members, *times, *values])}
+{select(["life", f"{chosen.read_from}", f"{chosen.read_from}", "seen_e", *sums, *times, *values])}
   FROM {chosen.carried} AS carried JOIN lives USING ({chosen.keys}, began)
   LEFT JOIN (
   SELECT life{again} FROM taken_anew WHERE k < {chosen.since} GROUP BY life
@@ -189,7 +166,7 @@ class Statement:
         ]
         columns = ["life", "k", f"{self.chosen.instant('k + 1')} AS instant", f"row_number() OVER ({order}) AS place"]
         columns += ["max(seen_e) OVER so_far AS seen_e"]
-        columns += [bigint(f"sum({name}) OVER so_far", name) for name in parts.added]
+        columns += [bigint(f"sum({name}) OVER so_far", name) for name in parts.sums.values()]
         columns += [f"{_extreme(time.is_first)}({name}) OVER so_far AS {name}" for time, name in parts.times.items()]
         for said, name in parts.values.items():
             beyond = f"said_{name} {'<' if said.is_first else '>='} best_{name}"
@@ -206,37 +183,24 @@ class Statement:
   ) AS beside{recents}
   WINDOW so_far AS ({order} {SO_FAR})"""
 
-    def _left(self, over_us: int, asked: list[str]) -> str:
+    def _left(self, over_us: int, sums: list[str]) -> str:
         """What has left the window; an event that comes too late for it leaves as it enters."""
-        sums = [name for name in asked if name in self.chosen.parts.sums.values()]
         leaves = self.chosen.instant(f"greatest(e - e % {hop_of(over_us)} + {over_us}, k + 1)")
-        leaving = []
-        if sums:
-            columns = ["life", f"{leaves} AS instant", *(name if name in sums else f"0 AS {name}" for name in asked)]
-            changed = " OR ".join(f"{name} <> 0" for name in sums)
-            leaving.append(f"  SELECT {', '.join(columns)} FROM taken WHERE {changed}")
-        for name in asked:
-            if name not in sums:
-                goes = [f"{'goes' if each == name else '0'} AS {each}" for each in asked]
-                columns = ["life", f"{self.chosen.instant('leaves')} AS instant", *goes]
-                leaving.append(f"  SELECT {', '.join(columns)} FROM stays_{name} WHERE goes = 1")
-        added = ", ".join(bigint(f"sum({name})", name) for name in asked)
-        amounts = [bigint(f"sum({name}) OVER so_far", f"amount_{place}") for place, name in enumerate(asked, 1)]
-        union = "\n  UNION ALL\n".join(leaving)
+        amounts = [bigint(f"sum({name}) OVER so_far", f"amount_{place}") for place, name in enumerate(sums, 1)]
+        changed = " OR ".join(f"{name} <> 0" for name in sums)
+        added = ", ".join(bigint(f"sum({name})", name) for name in sums)
         return f"""\
 {select(["life", "instant", *amounts])}
-  FROM (
-  SELECT life, instant, {added} FROM (
-{union}
-  ) AS leaving GROUP BY life, instant
-  ) AS left_then
+  FROM (SELECT life, {leaves} AS instant, {added} FROM taken
+  WHERE {changed} GROUP BY life, {leaves}) AS leaving
   WINDOW so_far AS (PARTITION BY life ORDER BY instant {SO_FAR})"""
 
     @property
     def _sources(self) -> dict[str, list[str]]:
         """What `moments` looks up: per relation the columns that it becomes there."""
-        windows = self.chosen.parts.windows.items()
-        return {left(over_us): [f"{left(over_us)}_{name}" for name in asked] for over_us, asked in windows}
+        parts = self.chosen.parts
+        windows = {left(over): [f"{left(over)}_{name}" for name in sums] for over, sums in parts.windows.items()}
+        return windows | {name: [name] for name in parts.members.values()}
 
     @property
     def _changes(self) -> str:
@@ -280,7 +244,7 @@ class Statement:
         new = f"coalesce(new_{name}, {empty})"
         if self.chosen.since is None:
             return f"{new} AS {name}"
-        return f"list_concat(coalesce(had_{name}, {empty}), {new}) AS {name}"
+        return f"list_concat(coalesce({name}, {empty}), {new}) AS {name}"
 
     def _members_until(self, name: str, upto: int) -> str:
         """The members that are new before `upto`; more than the cap are not worth remembering."""

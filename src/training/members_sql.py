@@ -1,55 +1,68 @@
-"""The SQL of what remembers members: which texts come and go, and which events came last."""
+"""The SQL of what remembers members: how many texts there are, and which events came last."""
 
 from behavior.window import hop_of
-from training.chosen import BEFORE, SO_FAR, Chosen, select, text
+from training.chosen import BEFORE, SO_FAR, Chosen, bigint, select, text
 from training.parts import Latest, Members
 
 
-def members_relation(chosen: Chosen, members: Members, name: str) -> tuple[str, str]:
-    """The relation that says when texts come (and go), its name first.
+def members_changes(chosen: Chosen, members: Members, name: str) -> str:
+    """How many texts there are: one row per life and instant at which their number changes, as `amount_1`."""
+    changes = _by_window(chosen, members, members.over_us) if members.over_us else _for_ever(chosen, name)
+    return f"""\
+  SELECT life, instant, {bigint("sum(change) OVER so_far", "amount_1")}
+  FROM (SELECT life, instant, {bigint("sum(change)", "change")} FROM (
+{changes}
+  ) AS changed GROUP BY life, instant) AS by_instant
+  WINDOW so_far AS (PARTITION BY life ORDER BY instant {SO_FAR})"""
 
-    Its columns are `life`, `k` and `e` of an event, and `comes`, 1 if a text comes with it that was not there.
-    """
-    if members.over_us is None:
-        return f"first_{name}", _first(chosen, members, name)
-    return f"stays_{name}", _stays(chosen, members, members.over_us)
 
+def _by_window(chosen: Chosen, members: Members, over_us: int) -> str:
+    """A text counts while an event that has it is in the window.
 
-def _stays(chosen: Chosen, members: Members, over_us: int) -> str:
-    """A text stays while an event that has it is in the window; it goes at `leaves` if `goes` is 1.
-
-    Events of one text that follow each other within the window are one stay: it comes with the first of them and goes
-    when the last of them leaves. An event that is too late for the window leaves as it enters.
+    Events of one text that follow each other within the window are one stay: it begins with the first of them and ends
+    when the last of them leaves. An event that comes too late for the window leaves as it enters.
     """
     leaves = f"greatest(max(e) - max(e) % {hop_of(over_us)} + {over_us}, k + 1)"
     by_member = "PARTITION BY life, member ORDER BY k"
     columns = [
-        "life", "k", "e", f"max(leaves) OVER ({by_member} {SO_FAR}) AS leaves",
+        "life", "k", f"max(leaves) OVER ({by_member} {SO_FAR}) AS leaves",
         f"max(leaves) OVER ({by_member} {BEFORE}) AS left_before", f"lead(k) OVER ({by_member}) AS next_k",
     ]  # fmt: skip
     return f"""\
-  SELECT life, k, e, leaves, CASE WHEN left_before >= k + 1 THEN 0 ELSE 1 END AS comes,
-         CASE WHEN next_k + 1 <= leaves THEN 0 ELSE 1 END AS goes
-  FROM (
+  WITH stays AS (
 {select(columns)}
   FROM (
-{select(["life", f"{members.member} AS member", "k", "max(e) AS e", f"{leaves} AS leaves"])}
+{select(["life", f"{members.member} AS member", "k", f"{leaves} AS leaves"])}
   {chosen.of_lives(members.match, f"{members.member} IS NOT NULL")}
   GROUP BY life, {members.member}, k
   ) AS occurred
-  ) AS followed"""
+  )
+  SELECT life, {chosen.instant("k + 1")} AS instant, 1 AS change FROM stays
+  WHERE left_before IS NULL OR left_before < k + 1
+  UNION ALL
+  SELECT life, {chosen.instant("leaves")}, -1 FROM stays
+  WHERE next_k IS NULL OR next_k + 1 > leaves"""
 
 
-def _first(chosen: Chosen, members: Members, name: str) -> str:
-    """A text counts from the first event that has it on; those that are carried count already."""
+def _for_ever(chosen: Chosen, name: str) -> str:
+    """A text counts from its first event on."""
+    came = f"  SELECT life, {chosen.instant('k + 1')} AS instant, 1 AS change FROM first_{name}"
+    if chosen.since is None:
+        return came
+    known = f"coalesce(array_length({name}), 0)"
+    return f"{came}\n  UNION ALL\n  SELECT life, {chosen.since}, {known} FROM {chosen.carried_lives()}"
+
+
+def first_members(chosen: Chosen, members: Members, name: str) -> str:
+    """Each text that a life has, with the admission of the first event that has it; not those that are carried."""
     first = f"""\
-{select(["life", f"{members.member} AS member", "min(k) AS k", "min_by(e, k) AS e", "1 AS comes"])}
+{select(["life", f"{members.member} AS member", "min(k) AS k"])}
   {chosen.of_lives(members.match, f"{members.member} IS NOT NULL", new=True)}
   GROUP BY life, {members.member}"""
     if chosen.since is None:
         return first
     return f"""\
-  SELECT life, member, k, e, comes
+  SELECT life, member, k
   FROM (
 {first}
   ) AS came

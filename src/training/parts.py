@@ -60,11 +60,11 @@ class Latest:
 class Parts:
     """The parts of one view, each with the name of its column.
 
-    windows    which sums and members each window is asked for, the shortest window first
+    windows    which sums each window is asked for, the shortest window first
     lifelong   which sums are asked for without a window
     caps       of members without a window: how many are worth remembering
-    columns    per raw column its SQL over the rows `lived` (which have a column for each part) and `moments` (which have
-               one per window and what it is asked for)
+    columns    per raw column its SQL over the rows `lived` (which have a column per sum, time, value and recent) and
+               `moments` (which have one per window and sum, and one per members)
     """
 
     def __init__(self, view: View) -> None:
@@ -82,12 +82,8 @@ class Parts:
     @property
     def longest_us(self) -> int:
         """How long before an instant an event may lie that still counts in some window; 0 without windows."""
-        return max((over_us + hop_of(over_us) for over_us in self.windows), default=0)
-
-    @property
-    def added(self) -> list[str]:
-        """What adds up over a life: sums, and how many texts came and did not come before."""
-        return [*self.sums.values(), *self.members.values()]
+        asked = [*self.windows, *(each.over_us for each in self.members if each.over_us)]
+        return max((over_us + hop_of(over_us) for over_us in asked), default=0)
 
     @property
     def ever_members(self) -> dict[Members, str]:
@@ -110,24 +106,16 @@ class Parts:
 
     def _sum(self, sql: str, over_us: int | None) -> str:
         name = _named(self.sums, sql, "sum")
-        if over_us is None and name not in self.lifelong:
-            self.lifelong.append(name)
-        return self._within(name, over_us)
-
-    def _within(self, name: str, over_us: int | None) -> str:
-        """What came, without what has left the window."""
-        if over_us is None:
-            return f"lived.{name}"
-        asked = self.windows.setdefault(over_us, [])
+        asked = self.lifelong if over_us is None else self.windows.setdefault(over_us, [])
         if name not in asked:
             asked.append(name)
-        return f"lived.{name} - coalesce(moments.{left(over_us)}_{name}, 0)"
+        return f"lived.{name}" if over_us is None else f"lived.{name} - coalesce(moments.{left(over_us)}_{name}, 0)"
 
     def _members(self, slot: Distinct, over_us: int | None) -> str:
         name = _named(self.members, Members(slot.match.sql, slot.value_sql, over_us), "members")
         if over_us is None:
             self.caps[name] = max(slot.cap, self.caps.get(name, 0))
-        return f"least({self._within(name, over_us)}, {slot.cap})"
+        return f"least(coalesce(moments.{name}, 0), {slot.cap})"
 
 
 def left(over_us: int) -> str:

@@ -135,6 +135,20 @@ def test_a_day_without_new_final_rows_makes_the_tail_anew(tea: tuple[Plan, Archi
     assert after.rows == before.rows + 2  # it comes, and leaves the window
 
 
+@pytest.mark.parametrize("shift_us", [-1, 0, 1])
+def test_who_is_about_to_be_forgotten_is_carried_until_then(tmp_path: Path, shift_us: int) -> None:
+    """The boundary falls on the retention of an entity, or a microsecond beside; what comes then goes on, or anew."""
+    definition = view_definition("user", (count("purchase"), last("purchase.value"), count("purchase", over="40d")))
+    plan, archive = Plan([definition]), Archive(tmp_path / "archive", 4)
+    boundary = T + definition.retention_us
+    add_to_archive(archive, "1", [bought(1, T + shift_us), bought(2, boundary + DAY_US + HOUR_US, "k1-bob")])
+    backfill(plan, archive, tmp_path / "days")
+    add_to_archive(archive, "2", [bought(3, boundary), bought(4, boundary + 4 * DAY_US)])
+    assert done(backfill(plan, archive, tmp_path / "days")) == [("added", "new events")]
+    backfill(plan, archive, tmp_path / "whole")
+    assert table(tmp_path / "days", "user_view") == table(tmp_path / "whole", "user_view")
+
+
 def test_many_parts_become_few(tea: tuple[Plan, Archive, Path]) -> None:
     """A part for each run would be many files; neighbours are merged, the smallest first."""
     plan, archive, tables = tea

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from behavior.column import Column
-from behavior.event import DAY_US, Admitted
+from behavior.event import DAY_US, MINUTE_US, Admitted, Event, admit
 from behavior.plan import View
 from behavior.vector import finalise
 from deployment.archive import to_table
@@ -94,4 +94,25 @@ def test_a_text_that_comes_as_it_leaves_stays_one(entity: str, late_us: int) -> 
     table = table_of(view, log)
     key = {"user": ("k1-ada",), "category": ("TEA",)}[entity]
     for t in {point + shift for point in oracle.change_points(view.definition, log) for shift in (-1, 0, 1)}:
+        assert answer(view, table, key, t) == oracle.final_values(view.definition, log, key, t), t
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_events_of_one_instant_are_ordered_by_their_ids(entity: str) -> None:
+    """A basket's lines share k and e: the greatest id is the latest, the least the first, whatever their order."""
+    view = VIEWS[entity]
+    ids = ("mB", "ma", "é", "m1")
+    log = [
+        admit(
+            Event(
+                name, kind, "k1-ada", T, item="i-1", category="TEA", value=place, device=f"{place}", page=name,
+                order_id=name, purposes=1,
+            ), T,
+        )
+        for place, name in enumerate(ids) for kind in ("purchase", "refund")
+    ]  # fmt: skip
+    table = table_of(view, log)
+    values = {"user": ("k1-ada",), "user_category": ("k1-ada", "TEA"), "item": ("i-1",), "category": ("TEA",)}
+    key = values.get(entity, ("all",))
+    for t in (T, T + 1, T + 5 * MINUTE_US, T + DAY_US):
         assert answer(view, table, key, t) == oracle.final_values(view.definition, log, key, t), t
