@@ -255,13 +255,16 @@ def test_kill_9_at_any_instant_leaves_whole_tables(tmp_path: Path) -> None:
     archive, tables, plan = Archive(tmp_path / "archive", 4), tmp_path / "tables", crowd_plan()
     chance = random.Random(5)
     add_to_archive(archive, "0", crowd(0))
+    assert run(archive, tables, fatal_flush=9) is None
+    assert [each.done for each in backfill(plan, archive, tables).tables] == ["nothing", "whole", "whole"]
+    add_to_archive(archive, "0 more", crowd(1))
     took = run(archive, tables)
     assert took is not None
     died = 0
     # A view has seven flushes: of three files, of two directories, of the manifest and its name. Then by the clock.
     ends = [{"fatal_flush": flush} for flush in (1, 2, 3, 4, 5, 6, 7, 8, 11)]
     ends += [{"at_most_s": chance.uniform(0, took)} for _ in range(4)]
-    for day, end in enumerate(ends, 1):
+    for day, end in enumerate(ends, 2):
         add_to_archive(archive, f"{day}", crowd(day))
         died += run(archive, tables, **end) is None
         assert_whole(tables, plan)
