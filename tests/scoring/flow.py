@@ -31,6 +31,7 @@ class Flow:
         self.seen: set[int] = set()
         self._home = home
         self._stopping = threading.Event()
+        self._appended = threading.Event()  # the last event: what archives goes on until then
         self._failures: list[BaseException] = []
 
     @contextmanager
@@ -75,6 +76,7 @@ class Flow:
             own.advance(now + draw.choice((0, 1, INTERVAL // 5, INTERVAL, HOUR_US)))
             number += 1
             time.sleep(0.005)
+        self._appended.set()
 
     def _fold(self, own: Deployment) -> None:
         folding = own.folding("flow", ttl_ms=300)
@@ -85,7 +87,7 @@ class Flow:
 
     def _archive(self, own: Deployment) -> None:
         archiver = archiver_of(own.settings(self._home, lease_s=1), own.client, self.archive, "flow")
-        while not self._stopping.is_set():
+        while not self._appended.is_set() and not self._failures:
             archiver.step(20)
             archiver.flush()
         while archiver.step():
