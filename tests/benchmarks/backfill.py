@@ -1,6 +1,6 @@
 """How fast the past is computed: change-point tables of a real year, one day more, and training rows from them.
 
-    year         1.47 million purchases of Complete Journey into the tables of 75 features in 5 views, from nothing
+    year         1.47 million purchases of Complete Journey into the tables of 70 features in 5 views, from nothing
     day          one more day into these tables
     rows         600,000 point-in-time rows with all features, through Feast
     four years   every household four times, each copy's instants moved: how the year grows with the events; once only

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from behavior.aggregation import Aggregation
 from behavior.errors import Unavailable
 from behavior.event import DAY_US, HOUR_US, Admitted
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
@@ -135,10 +136,16 @@ def test_a_day_without_new_final_rows_makes_the_tail_anew(tea: tuple[Plan, Archi
     assert after.rows == before.rows + 2  # it comes, and leaves the window
 
 
+@pytest.mark.parametrize("windows", [(), (count("purchase", over="40d"),)], ids=["carried", "carried and read again"])
 @pytest.mark.parametrize("shift_us", [-1, 0, 1])
-def test_who_is_about_to_be_forgotten_is_carried_until_then(tmp_path: Path, shift_us: int) -> None:
-    """The boundary falls on the retention of an entity, or a microsecond beside; what comes then goes on, or anew."""
-    definition = view_definition("user", (count("purchase"), last("purchase.value"), count("purchase", over="40d")))
+def test_who_is_about_to_be_forgotten_is_carried_until_then(
+    tmp_path: Path, shift_us: int, windows: tuple[Aggregation, ...]
+) -> None:
+    """The boundary falls on the retention of an entity, or a microsecond beside; what comes then goes on, or anew.
+
+    Without a window nothing before the boundary is read again: the carry alone knows it.
+    """
+    definition = view_definition("user", (count("purchase"), last("purchase.value"), *windows))
     plan, archive = Plan([definition]), Archive(tmp_path / "archive", 4)
     boundary = T + definition.retention_us
     add_to_archive(archive, "1", [bought(1, T + shift_us), bought(2, boundary + DAY_US + HOUR_US, "k1-bob")])
@@ -147,6 +154,18 @@ def test_who_is_about_to_be_forgotten_is_carried_until_then(tmp_path: Path, shif
     assert done(backfill(plan, archive, tmp_path / "days")) == [("added", "new events")]
     backfill(plan, archive, tmp_path / "whole")
     assert table(tmp_path / "days", "user_view") == table(tmp_path / "whole", "user_view")
+
+
+def test_as_many_texts_are_carried_as_are_counted(tmp_path: Path) -> None:
+    """A capped number of texts stays at its cap from run to run, whichever of them come again."""
+    plan, archive = plan_of(distinct("purchase.category", cap=2)), Archive(tmp_path / "archive", 4)
+    for day, categories in enumerate((("TEA",), ("MILK", "CAKE"), ("TEA",), ("TEA",))):
+        log = [bought(9 * day + n, T + 4 * day * DAY_US + n, category=each) for n, each in enumerate(categories)]
+        add_to_archive(archive, f"{day}", log)
+        backfill(plan, archive, tmp_path / "days")
+    backfill(plan, archive, tmp_path / "whole")
+    assert table(tmp_path / "days")["purchase_category_distinct"].to_pylist() == [1, 2, 2, 2, 2]
+    assert table(tmp_path / "days") == table(tmp_path / "whole")
 
 
 def test_many_parts_become_few(tea: tuple[Plan, Archive, Path]) -> None:
