@@ -32,7 +32,7 @@ class Kind:
 
     slots      what is stored, given the kinds of events that the view selects
     raws       of each slot's raw value the suffix of its column, and its dtype
-    finalise   the raw columns, instants int64[n] and the definition -> the final column
+    finalise   the raw columns, instants int64[n] and the definition -> the final column; None where the raw one is it
     dtype      of the final value: int64, float32, string or texts
     field      which types of fields it needs (None: a property): () for none
     windowed   whether it may be given a window; it must have one if `needs_window`
@@ -42,7 +42,7 @@ class Kind:
     summary: str
     example: str
     slots: Callable[[Aggregation, Sequence[str]], tuple[Slot, ...]]
-    finalise: Callable[[Sequence[Column], np.ndarray, Aggregation], Column]
+    finalise: Callable[[Sequence[Column], np.ndarray, Aggregation], Column] | None
     dtype: Callable[[Aggregation], str]
     raws: Callable[[Aggregation], tuple[tuple[str, str], ...]] = lambda spec: (("", "int64"),)
     field: tuple[type | None, ...] = ()
@@ -95,10 +95,6 @@ def _text_or_number(spec: Aggregation) -> str:
     return "string" if FIELDS[str(spec.field)] is str else "int64"
 
 
-def _same(raws: Sequence[Column], t: np.ndarray, spec: Aggregation) -> Column:
-    return raws[0]
-
-
 def _to_flag(raws: Sequence[Column], t: np.ndarray, spec: Aggregation) -> Column:
     return Column((raws[0].values != 0).astype(np.int64), raws[0].valid)
 
@@ -144,11 +140,11 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind(
             "count", "how many events, in a window or since the state began", 'count("purchase", over="7d")',
-            _count, _same, _int64, windowed=True,
+            _count, None, _int64, windowed=True,
         ),
         Kind(
             "total", "the sum of a numeric field, in a window or since the state began",
-            'total("purchase.value", over="30d")', _total, _same, _int64, field=(int, None), windowed=True,
+            'total("purchase.value", over="30d")', _total, None, _int64, field=(int, None), windowed=True,
         ),
         Kind(
             "mean", "the mean of a numeric field over the events that say it; missing if none does",
@@ -165,11 +161,11 @@ KINDS: dict[str, Kind] = {
             lambda spec, selects: (Sum((Term(_match(spec)),)),), _to_flag, _int64,
         ),
         Kind(
-            "last", "the field of the latest event that says it", 'last("purchase.category")', _extreme, _same,
+            "last", "the field of the latest event that says it", 'last("purchase.category")', _extreme, None,
             _text_or_number, raws=lambda spec: (("", _text_or_number(spec)),), field=(int, str),
         ),
         Kind(
-            "first", "the field of the first event that says it", 'first("purchase.category")', _extreme, _same,
+            "first", "the field of the first event that says it", 'first("purchase.category")', _extreme, None,
             _text_or_number, raws=lambda spec: (("", _text_or_number(spec)),), field=(int, str),
         ),
         Kind(
@@ -178,14 +174,14 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "distinct", "how many different values of a text field, at most `cap`; of users only for items, categories "
-            "and everybody", 'distinct("purchase.category", over="7d")', _distinct, _same, _int64,
+            "and everybody", 'distinct("purchase.category", over="7d")', _distinct, None, _int64,
             field=(str, None), windowed=True,
         ),
         Kind(
             "recent", "the events that the log took last, newest first: `<kind>|<event time in µs>|<item>`",
             "recent(10)",
             lambda spec, selects: (Recent(tuple(sorted(spec.events or selects)), int(spec.size or 0)),),
-            _same, lambda spec: "texts", raws=lambda spec: (("", "texts"),), entities=("user",),
+            None, lambda spec: "texts", raws=lambda spec: (("", "texts"),), entities=("user",),
         ),
         Kind(
             "affinity", "window counts of explicit and implicit signals, weighted by integers and added",

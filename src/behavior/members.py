@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
-from operator import sub
+from operator import itemgetter, sub
 from typing import Any, ClassVar
 
 import numpy as np
@@ -108,18 +108,20 @@ class Distinct:
         if not lengths.any():
             return dict.fromkeys(windows, filled(lengths)), None
         runs = Runs(lengths)
-        distances = cursor.numbers[cursor.place[runs.row] + runs.nth]
+        distances = cursor.numbers[runs.places(cursor.place, 1)]
         cursor.place = cursor.place + lengths
         for row, length in enumerate(lengths.tolist()):
             cursor.take_texts(row, length)
         if not self.hop_us:
             return {None: filled(lengths)}, None
-        hops = (cursor.seen_e // self.hop_us)[runs.row] - runs.cumulative(distances)
-        return over_windows(self.hop_us, runs, hops, np.ones(len(hops), np.int64), windows, t)
+        ones = np.ones(len(distances), np.int64)
+        return over_windows(self.hop_us, runs, cursor.seen_e, distances, ones, windows, t)
 
 
 # (k, message id, kind, e, item), the greatest first.
 Happened = tuple[int, str, str, int, str]
+# Nothing but (k, message id) orders them: what a stored state has no ids of any more stays in the order it was in.
+_order = itemgetter(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +150,12 @@ class Recent:
             known.insert(0, joined)
         elif len(known) < self.size or joined > known[-1]:
             known.append(joined)
-            known.sort(reverse=True)
+            known.sort(key=_order, reverse=True)
         del known[self.size :]
 
     def merge(self, left: list[Happened], right: list[Happened]) -> list[Happened]:
         """The K latest of both."""
-        return sorted(left + right, reverse=True)[: self.size]
+        return sorted(left + right, key=_order, reverse=True)[: self.size]
 
     def pack(self, value: list[Happened], seen_e: int, numbers: list[int], texts: list[str], form: Form) -> None:
         """Their number, then of each the time before the one before, k - e and the kind; items (and ids) are texts."""

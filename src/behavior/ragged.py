@@ -58,20 +58,23 @@ class Runs:
         self.end: np.ndarray = np.cumsum(lengths)
         self.start: np.ndarray = self.end - lengths
         self.row: np.ndarray = np.repeat(np.arange(len(lengths)), lengths)
-        self.nth: np.ndarray = np.arange(len(self.row)) - self.start[self.row]
+
+    def places(self, first: np.ndarray, step: int) -> np.ndarray:
+        """Where each entry is, if a row's entries begin at `first` and are `step` apart."""
+        found: np.ndarray = (first - step * self.start)[self.row] + step * np.arange(len(self.row))
+        return found
 
     def sums(self, amounts: np.ndarray) -> np.ndarray:
         """The sum of each row's amounts, int64[n]; 0 for an empty row."""
-        total = np.concatenate([np.zeros(1, np.int64), np.cumsum(amounts)])
+        total = _running(amounts)
         summed: np.ndarray = total[self.end] - total[self.start]
         return summed
 
-    def cumulative(self, amounts: np.ndarray) -> np.ndarray:
-        """Running sums within each row."""
-        running = np.cumsum(amounts)
-        before = np.concatenate([np.zeros(1, np.int64), running])[self.start]
-        within: np.ndarray = running - before[self.row]
-        return within
+    def back_from(self, first: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """Each row's value `first` less all of the row's distances up to each entry."""
+        total = _running(distances)
+        found: np.ndarray = (first + total[self.start])[self.row] - total[1:]
+        return found
 
     def least(self, amounts: np.ndarray) -> np.ndarray:
         """The least of each row's amounts, int64[n]; NEVER for an empty row."""
@@ -80,3 +83,11 @@ class Runs:
         if len(amounts):
             found[filled] = np.minimum.reduceat(amounts, self.start[filled])
         return found
+
+
+def _running(amounts: np.ndarray) -> np.ndarray:
+    """int64[m + 1]: the sum of all amounts before each place."""
+    total = np.empty(len(amounts) + 1, dtype=np.int64)
+    total[0] = 0
+    np.cumsum(amounts, out=total[1:])
+    return total

@@ -71,11 +71,9 @@ def _columns(view: View, rows: Sequence[Sequence[Any]]) -> dict[str, Column]:
     numbers = [[row[place] for place in whole] for row in rows]
     values = np.array([[each or 0 for each in row] for row in numbers], dtype=np.int64).reshape(shape)
     valid = np.array([[each is not None for each in row] for row in numbers], dtype=bool).reshape(shape)
-    nth = {place: column for column, place in enumerate(whole)}
+    of_whole = map(Column, values.T, valid.T)
     return {
-        raw.name: Column(values[:, nth[place]], valid[:, nth[place]])
-        if place in nth
-        else Column.of([row[place] for row in rows], raw.dtype)
+        raw.name: next(of_whole) if raw.dtype == "int64" else Column.of([row[place] for row in rows], raw.dtype)
         for place, raw in enumerate(view.raws)
     }
 
@@ -92,7 +90,7 @@ def _leave(view: View, states: Sequence[State], there: np.ndarray, t: np.ndarray
 def _together(view: View, unit: np.ndarray, packed: Sequence[bytes], texts: Sequence[bytes], t: np.ndarray) -> Readout:
     numbers, place = numbers_of(packed, len(view.slots))
     seen_e = numbers[place] * unit
-    # A number more, for slots that look at a place before they know that nothing is there.
+    # A number more, for slots that look at a place before they know whether it is theirs.
     numbers = np.append(numbers, 0)
     cursor = Cursor(numbers, place + 1, seen_e, unit, texts)
     form = Form(view.is_snapshot)

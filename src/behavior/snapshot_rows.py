@@ -37,10 +37,10 @@ def unpack_rows(view: View, rows: Sequence[bytes | None]) -> tuple[dict[str, Col
     nothing = np.full(1 + len(numeric), ABSENT, dtype="<i8").tobytes()
     joined = b"".join([nothing if row is None else row[:width] for row in rows])
     matrix = np.frombuffer(joined, dtype="<i8").reshape(len(rows), 1 + len(numeric))
-    columns = [Column(matrix[:, place], matrix[:, place] != ABSENT) for place in range(1 + len(numeric))]
-    raw = dict(zip(numeric, columns[1:], strict=True))
+    seen_e, *columns = map(Column, matrix.T, (matrix != ABSENT).T)
+    raw = dict(zip(numeric, columns, strict=True))
     texts = [each.name for each in view.raws if each.dtype != "int64"]
     if texts:
         said = [[None] * len(texts) if row is None else msgspec.msgpack.decode(row[width:]) for row in rows]
         raw |= {name: Column.of([each[place] for each in said], "string") for place, name in enumerate(texts)}
-    return {each.name: raw[each.name] for each in view.raws}, columns[0]
+    return {each.name: raw[each.name] for each in view.raws}, seen_e

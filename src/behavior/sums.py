@@ -117,27 +117,36 @@ class Buckets:
         if not heads.any():
             nothing = filled(np.zeros(len(t), dtype=np.int64))
             return dict.fromkeys(windows, nothing), None
-        alone, lengths = heads == 1, np.where(heads == 1, 1, heads >> 1)
-        here = (heads & 1).astype(bool)  # the first distance is left out
-        runs = Runs(lengths)
-        first = runs.nth == 0
-        at = cursor.place[runs.row] + 2 * runs.nth - here[runs.row]
-        distances = np.where(first & here[runs.row], 0, cursor.numbers[at])
-        # Where all is left out, what stands there belongs to the next slot.
-        amounts = np.where(alone[runs.row], 1, cursor.numbers[np.minimum(at + 1, len(cursor.numbers) - 1)])
-        cursor.place = cursor.place + np.where(alone, 0, 2 * lengths - here)
-        hops = (cursor.seen_e // self.hop_us)[runs.row] - runs.cumulative(distances)
-        return over_windows(self.hop_us, runs, hops, amounts, windows, t)
+        is_first_here = heads & 1  # the first distance is left out
+        runs = Runs(np.maximum(heads >> 1, is_first_here))
+        at = runs.places(cursor.place - is_first_here, 2)
+        distances, amounts = cursor.numbers[at], cursor.numbers[at + 1]
+        # What is left out is not there: what stands in its place belongs to others.
+        distances[runs.start[is_first_here != 0]] = 0
+        amounts[runs.start[heads == 1]] = 1
+        cursor.place = cursor.place + np.maximum(heads - 2 * is_first_here, 0)
+        return over_windows(self.hop_us, runs, cursor.seen_e, distances, amounts, windows, t)
 
 
 def over_windows(
-    hop_us: int, runs: Runs, hops: np.ndarray, amounts: np.ndarray, windows: Sequence[int | None], t: np.ndarray
+    hop_us: int,
+    runs: Runs,
+    seen_e: np.ndarray,
+    distances: np.ndarray,
+    amounts: np.ndarray,
+    windows: Sequence[int | None],
+    t: np.ndarray,
 ) -> Taken:
-    """Per window the sum of the amounts whose hop it holds at t, and when the first of them leaves."""
-    since = hops - (t // hop_us)[runs.row]
+    """Per window the sum of the amounts whose hop it holds at t, and when the first of them leaves.
+
+    distances    of each entry: how many hops before the one before, of the first before `seen_e`
+    """
+    now = t // hop_us
+    since = runs.back_from(seen_e // hop_us - now, distances)
     inside = {over_us: since > -(over_us // hop_us) for over_us in windows if over_us is not None}
 
     def leaves() -> np.ndarray:
+        hops = now[runs.row] + since
         ends = [np.where(some, hops * hop_us + over_us, NEVER) for over_us, some in inside.items()]
         return runs.least(np.minimum.reduce(ends))
 

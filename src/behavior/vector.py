@@ -31,8 +31,10 @@ def finalise(view: View, raw: Mapping[str, Column], seen_e: Column, t: np.ndarra
     is_everywhere = bool(present.all())
     finals = {}
     for feature in view.features:
-        if all(name in raw for name in feature.raws):
-            final = feature.kind.finalise([raw[name] for name in feature.raws], at, feature.aggregation)
+        given = [raw[name] for name in feature.raws if name in raw]
+        if len(given) == len(feature.raws):
+            finish = feature.kind.finalise
+            final = finish(given, at, feature.aggregation) if finish else given[0]
             finals[feature.ref] = final if is_everywhere else final.where(present)
     return finals
 

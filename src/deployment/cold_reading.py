@@ -4,11 +4,12 @@ Each question is one script on one hash tag, so that its answer belongs to one i
 The answer names the generation that serves: if it is not the one that was asked, the question is asked again there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import Any
+from typing import Any, Self
 
+import msgspec
 import numpy as np
 from redis.exceptions import NoScriptError
 
@@ -32,8 +33,9 @@ _ROWS = """
 local generation = redis.call('HGET', KEYS[1], 'generation') or '1'
 if generation ~= ARGV[1] then return {generation} end
 local found = {generation, redis.call('HGET', KEYS[2], 's')}
-for at = 2, #ARGV, 1000 do
-  local rows = redis.call('HMGET', KEYS[3], unpack(ARGV, at, math.min(at + 999, #ARGV)))
+local ids = cmsgpack.unpack(ARGV[2])
+for at = 1, #ids, 1000 do
+  local rows = redis.call('HMGET', KEYS[3], unpack(ids, at, math.min(at + 999, #ids)))
   for place = 1, #rows do found[#found + 1] = rows[place] end
 end
 return found
@@ -89,10 +91,46 @@ def user_read(answer: Sequence[Any], generation: int) -> UserRead:
     return UserRead(int(offset), found)
 
 
+class InTurn:
+    """Questions to one Redis (not a cluster) on one connection: each goes out as it is asked, answers come in turn.
+
+    While one answer is worked on, the next are on their way; a pipeline would wait for the last.
+
+        with InTurn(client) as questions:
+            ask_user(questions, ...)
+            ask_rows(questions, ...)
+            of_user, of_items = questions.answers()
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._pool = client.connection_pool
+
+    def __enter__(self) -> Self:
+        self._connection = self._pool.get_connection()
+        self._waiting = 0
+        return self
+
+    def execute_command(self, *command: Any) -> None:
+        """Send one. Raises redis.RedisError."""
+        self._connection.send_command(*command)
+        self._waiting += 1
+
+    def answers(self) -> Iterator[Any]:
+        """Those that have not been taken yet. Raises redis.RedisError, also for what a question was answered with."""
+        while self._waiting:
+            self._waiting -= 1
+            yield self._connection.read_response()
+
+    def __exit__(self, *error: object) -> None:
+        if self._waiting or any(error):  # what nobody took must not be the next one's answer
+            self._connection.disconnect()
+        self._pool.release(self._connection)
+
+
 def ask_rows(client: Any, keys: Keys, generation: int, view: View, ids: Sequence[str]) -> Any:
     """Ask, or queue on a pipeline, the question for some rows of a snapshot view."""
     names = (keys.deployment(), keys.snapshot(generation), keys.rows(generation, view.name))
-    return client.execute_command("EVAL", _ROWS, 3, *names, generation, *ids)
+    return client.execute_command("EVAL", _ROWS, 3, *names, generation, msgspec.msgpack.encode(ids))
 
 
 @dataclass(frozen=True, slots=True)

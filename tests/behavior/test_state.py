@@ -54,6 +54,18 @@ def test_pruning_waits_until_no_instant_can_reach() -> None:
         assert [states.raw_at(view, state, t)[i] for t in (leaves - 1, leaves)] == [2, 1]
 
 
+def test_recent_events_of_one_instant_keep_their_order_when_they_are_stored() -> None:
+    """Their ids, which ordered them, are not stored; a later pair that comes out of its order sorts only itself."""
+    view = user_view(recent(10))
+    earlier = [did(1, T0, item="i-1"), did(2, T0, item="i-0")]
+    later = [did(9, T0 + 1, item="last"), did(8, T0 + 1, item="first")]
+    stored = folded(view, later, restarted(view, folded(view, earlier)))
+    assert stored
+    assert states.raw_at(view, stored, T0 + 2) == [
+        [f"purchase|{T0 + 1}|last", f"purchase|{T0 + 1}|first", f"purchase|{T0}|i-0", f"purchase|{T0}|i-1"]
+    ]
+
+
 def test_windows_of_one_hop_share_their_sums() -> None:
     """24h and 7d move by the hour: one slot keeps what the longer one needs, and answers both."""
     view = user_view(count("purchase", over="24h"), count("purchase", over="7d"), count("purchase", over="30d"))

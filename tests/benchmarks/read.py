@@ -1,8 +1,8 @@
 """Reading features at request time, cold: one user with all its categories and 100 items, beside Feast's own store.
 
-    ours     the user's hash and the packed rows of 100 items, of its categories and of everybody in one round trip
-             (`deployment.cold_reading`), every feature of all views finalised in numpy; nothing is held in memory but
-             the plan
+    ours     the user's hash and the packed rows of 100 items, of its categories and of everybody, asked for at once
+             (`deployment.cold_reading`), every feature of all views finalised in numpy, each answer while the next is
+             on its way; nothing is held in memory but the plan
     Feast    one `get_online_features(...).to_dict()` of 100 rows (the user, one of its categories, an item) with all
              features, as a ranking asks, from Feast's own Redis online store that was written with the same values
     apart    the same from Feast as one call per entity, without `to_dict`: the least that it can be asked for
@@ -26,7 +26,7 @@ from rich.table import Table
 
 from behavior.column import Column
 from behavior.plan import ALL_ID, Plan, View
-from deployment.cold_reading import ask_rows, ask_user, rows_read, user_read
+from deployment.cold_reading import InTurn, ask_rows, ask_user, rows_read, user_read
 from deployment.generations import Plans
 from deployment.keys import Keys
 from deployment.redis_server import redis_server
@@ -132,21 +132,21 @@ class _Asked:
 def _ours(client: Any, keys: Keys, asked: _Asked) -> dict[str, Column]:
     """Every feature of the user, its categories and the items, final, by reference."""
     plan = asked.plan
-    pipeline = client.pipeline(transaction=False)
-    ask_user(pipeline, keys, 1, asked.user)
-    for view in plan.snapshot_views:
-        ask_rows(pipeline, keys, 1, view, asked.ids(view))
-    of_user, *of_snapshot = pipeline.execute()
-    read = user_read(of_user, 1)
-    state = UserState(plan, dict(zip(read.fields[::2], read.fields[1::2], strict=True)))
-    as_of = max(DECEMBER, read.offset + 1)
     finals: dict[str, Column] = {}
-    for view in plan.user_views:
-        finals |= state.columns(view, asked.categories, as_of)
-    for view, answer in zip(plan.snapshot_views, of_snapshot, strict=True):
-        rows = rows_read(view, answer, 1)
-        assert rows is not None
-        finals |= rows.finals
+    with InTurn(client) as questions:
+        ask_user(questions, keys, 1, asked.user)
+        for view in plan.snapshot_views:
+            ask_rows(questions, keys, 1, view, asked.ids(view))
+        answers = questions.answers()
+        read = user_read(next(answers), 1)
+        state = UserState(plan, dict(zip(read.fields[::2], read.fields[1::2], strict=True)))
+        as_of = max(DECEMBER, read.offset + 1)
+        for view in plan.user_views:
+            finals |= state.columns(view, asked.categories, as_of)
+        for view, answer in zip(plan.snapshot_views, answers, strict=True):
+            rows = rows_read(view, answer, 1)
+            assert rows is not None
+            finals |= rows.finals
     return finals
 
 

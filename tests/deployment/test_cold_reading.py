@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from behavior.plan import ALL_ID
-from deployment.cold_reading import Moved, ask_rows, ask_user, read_user, rows_read, user_read
+from deployment.cold_reading import InTurn, Moved, ask_rows, ask_user, read_user, rows_read, user_read
 from deployment.connections import open_async
 from deployment.user_state import state_field
 from tests.properties.strategies import CATEGORIES, ITEMS
@@ -52,6 +54,32 @@ def test_a_user_is_read_within_an_event_loop(deployment: Deployment) -> None:
     for found in asyncio.run(read()):
         assert (found.offset, found.fields) == (expected.offset, expected.state.fields)  # type: ignore[attr-defined]
     assert expected.state.fields
+
+
+def test_answers_come_in_turn(deployment: Deployment) -> None:
+    """Those of a pipeline; what nobody took, and what failed, is nobody else's answer afterwards."""
+    client, keys = deployment.client, deployment.keys
+
+    def ask(questions: Any) -> None:
+        ask_user(questions, keys, 1, USERS[0])
+        for view in PLAN.snapshot_views:
+            ask_rows(questions, keys, 1, view, IDS[view.entity])
+
+    with client.pipeline(transaction=False) as pipeline:
+        ask(pipeline)
+        expected = pipeline.execute()
+    for _ in range(2):
+        with InTurn(client) as questions:
+            ask(questions)
+            assert list(questions.answers()) == expected
+            assert list(questions.answers()) == []
+        with InTurn(client) as questions:
+            ask(questions)
+            assert next(questions.answers()) == expected[0]
+        with InTurn(client) as questions, pytest.raises(ResponseError):
+            questions.execute_command("EVAL", "no script", 0)
+            list(questions.answers())
+        assert client.echo("mine") == b"mine"
 
 
 def test_rows_are_what_a_scorer_looks_up(deployment: Deployment) -> None:
