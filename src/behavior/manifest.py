@@ -10,6 +10,7 @@ from hashlib import sha256
 
 import msgspec
 
+from behavior.calibration import Calibration
 from behavior.errors import BundleRefused
 
 FORMAT = 1
@@ -56,6 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     versions            of the libraries that made it
     files               sha256 of each file beside the manifest, hexadecimal
     calibrated          whether margins are calibrated; until they are, answers say so
+    calibration         from raw margins to calibrated ones
     """
 
     format: int = FORMAT
@@ -72,6 +74,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     versions: dict[str, str]
     files: dict[str, str]
     calibrated: bool = False
+    calibration: Calibration | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:

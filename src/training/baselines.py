@@ -12,9 +12,41 @@ from behavior.event import DAY_US, SECOND_US
 from training.rows import Rows
 from training.targets import Target
 
+# What nobody has had yet scores below whatever somebody has.
+_NEVER = float(2**62)
 FREQUENT_US = 90 * DAY_US
 # Seconds, more than any age: one more basket outweighs recency. Exact up to 2^21 baskets.
 _BASKET = 1 << 32
+
+
+def baselines(con: duckdb.DuckDBPyConnection, rows: Rows, target: Target) -> dict[str, np.ndarray]:
+    """The scores, float64[m] each, that a model of the target is measured beside."""
+    if target.entity == "user_category":
+        return {"frequency": frequency(con, rows), "popularity": popularity(con, rows, target)}
+    return {"recency": recency(con, rows, target)}
+
+
+def recency(con: duckdb.DuckDBPyConnection, rows: Rows, target: Target) -> np.ndarray:
+    """Minus the seconds since the user's latest event of the target's kind before t, float64[m]; turned round where the
+    target asks whether none will come.
+    """
+    asked = rows.instants
+    con.register("asked_users", pa.table({"user": np.arange(len(asked.users)), "user_id": asked.users}))
+    con.register("asked", pa.table({"instant": np.arange(len(asked)), "user": asked.user, "t": asked.t}))
+    found = con.execute(
+        """
+        SELECT a.instant AS instant, any_value(a.t) - max(e.e) AS age_us
+        FROM asked AS a JOIN asked_users AS u ON u.user = a.user
+        JOIN asked_events AS e ON e.user_id = u.user_id AND e.k < a.t
+        GROUP BY a.instant ORDER BY a.instant
+        """
+    ).fetchnumpy()
+    for name in ("asked", "asked_users"):
+        con.unregister(name)
+    score = np.full(len(asked), -_NEVER)
+    score[found["instant"]] = -(found["age_us"] // SECOND_US).astype(np.float64)
+    of_row: np.ndarray = (-score if target.negated else score)[rows.instant]
+    return of_row
 
 
 def popularity(con: duckdb.DuckDBPyConnection, rows: Rows, target: Target) -> np.ndarray:

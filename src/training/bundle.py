@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from behavior.calibration import Calibration
 from behavior.errors import BadInput, BundleRefused
 from behavior.manifest import (
     GOLDEN_FILE,
@@ -66,6 +67,7 @@ class Trained:
     model_text: str
     vocabularies: Mapping[str, Sequence[str]]
     golden_x: np.ndarray = field(repr=False)
+    calibration: Calibration | None = None
 
 
 def write_bundle(bundles_dir: Path, trained: Trained, created: datetime) -> str:
@@ -161,6 +163,7 @@ def _manifest(trained: Trained, created: datetime, files: Mapping[str, bytes]) -
         export_difference=trained.export_difference,
         versions={name: version(name) for name in _LIBRARIES},
         files={name: sha256(data).hexdigest() for name, data in files.items()},
+        calibration=trained.calibration,
     )
     return msgspec.structs.replace(draft, bundle_id=make_id(draft))
 

@@ -5,18 +5,22 @@ memory stays bounded however many rows are asked for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from feast.errors import FeatureServiceNotFoundException
 
 from behavior.column import Column
+from behavior.errors import BadInput
 from behavior.moment import Moment, choose_offset
 from behavior.plan import ALL_ID, Plan
 from behavior.vector import assemble
 from deployment.zone import offsets_at
 from training.rows import Rows
+from training.slices import Slicer, together
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -24,9 +28,30 @@ if TYPE_CHECKING:
 SLICE_ROWS = 250_000
 
 
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """What a model is shown of m questions.
+
+    x        float32[m, d]
+    slices   {name: object[m] of texts}, the part of each row by each slicer
+    """
+
+    x: np.ndarray
+    slices: Mapping[str, np.ndarray]
+
+
 def service_features(store: "FeatureStore", name: str) -> list[str]:
-    """The references `view:feature` of a feature service, in its order."""
-    service = store.get_feature_service(name)
+    """The references `view:feature` of a feature service, in its order.
+
+    Raises BadInput if it was not applied.
+    """
+    try:
+        service = store.get_feature_service(name)
+    except FeatureServiceNotFoundException:
+        raise BadInput(
+            f"the definitions have no feature service {name}; add it to feature_repo/services.py and run "
+            "`opportune apply`"
+        ) from None
     return [f"{view.name}:{field.name}" for view in service.feature_view_projections for field in view.features]
 
 
@@ -38,17 +63,21 @@ def vectors(
     vocabularies: Mapping[str, Mapping[str, int]],
     zone: str,
     *,
+    slicers: Sequence[Slicer] = (),
     progress: Callable[[int, int], None] = lambda done, all_: None,
-) -> np.ndarray:
-    """The model's rows for the given questions, float32[m, d], in their order.
+) -> Vectors:
+    """The model's rows for the given questions, in their order.
 
-    inputs   what the model sees, in order: references, `moment:*`, `candidate:category`
-    zone     IANA zone for users whose own offset is not known at the instant
+    inputs    what the model sees, in order: references, `moment:*`, `candidate:category`
+    zone      IANA zone for users whose own offset is not known at the instant
+    slicers   how the rows are parted beside
     """
-    references = [name for name in inputs if name in plan.features]
-    if plan.utc_offset is not None and plan.utc_offset.ref not in references:
-        references.append(plan.utc_offset.ref)
+    asked = [*inputs, *(ref for slicer in slicers for ref in slicer.needs)]
+    if plan.utc_offset is not None:
+        asked.append(plan.utc_offset.ref)
+    references = [name for name in dict.fromkeys(asked) if name in plan.features]
     x = np.empty((len(rows), len(inputs)), dtype=np.float32)
+    parted = []
     for start in range(0, len(rows), SLICE_ROWS):
         part = rows.take(np.arange(start, min(start + SLICE_ROWS, len(rows))))
         frame = _entities(part)
@@ -57,8 +86,9 @@ def vectors(
         moment = Moment(part.t, _offsets(plan, finals, part.t, zone))
         candidates = frame["category"].to_numpy(object)
         x[start : start + len(part)] = assemble(inputs, finals, moment, candidates, vocabularies)
+        parted.append({slicer.name: slicer.of(finals, moment) for slicer in slicers})
         progress(start + len(part), len(rows))
-    return x
+    return Vectors(x, together(parted))
 
 
 def codes_of(texts: Sequence[str]) -> dict[str, int]:

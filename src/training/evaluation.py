@@ -144,10 +144,9 @@ def render(evaluation: Evaluation) -> Table:
 
 
 def _measures(rows: Rows, score: np.ndarray, is_propensity: bool) -> dict[str, Callable[[np.ndarray], float]]:
-    measures: dict[str, Callable[[np.ndarray], float]] = {
-        "auc": Auc(rows, score),
-        "ndcg_10": Mean(*group_ndcg(rows, score), rows.users),
-    }
+    measures: dict[str, Callable[[np.ndarray], float]] = {"auc": Auc(rows, score)}
+    if int(np.max(rows.group)) + 1 < len(rows.label):  # lists of one have no order
+        measures["ndcg_10"] = Mean(*group_ndcg(rows, score), rows.users)
     if is_propensity:
         measures["log_loss"] = Mean(rows.user, log_losses(rows.label, score), rows.users)
         measures["calibration_error"] = CalibrationError(rows, score)

@@ -1,8 +1,9 @@
-"""Which (user, category, instant) a model is asked about, and what came true: rows without features.
+"""Which questions a model is asked, and what came true: rows without features.
 
 Two kinds of instants, both like real requests: *activity*, just after an order (its admission + 1 µs, so that the order
 is in the features and never in the label), and *cut-offs*, the local midnights at which a week's users are all asked.
-Candidates are frozen at each cut-off, so a row knows nothing of its own future.
+Candidates are frozen at each cut-off, so a row knows nothing of its own future. A question about an exposure is asked
+just after it, as after activity.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from deployment.zone import zone
 from training.targets import Target
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Only questions about an exposure ask which item an event is about; a million item ids cost memory.
+_ITEM = {"user": "NULL AS item", "user_category": "NULL AS item", "exposure": "item"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Rows:
     """m questions with their answers.
 
     instant    int32[m], place in `instants`
-    category   int32[m], place in `categories`
+    category   int32[m], place in `categories`; of a target of users there is one category, the empty text
     label      uint8[m]
     weight     float32[m], how many rows of the unsampled set each one stands for
     """
@@ -130,14 +133,31 @@ def refuse_open_labels(con: duckdb.DuckDBPyConnection, target: Target, cutoffs: 
 def open_events(con: duckdb.DuckDBPyConnection, target: Target) -> None:
     """Make the events that the target is about readable as `asked_events`; `con` has the archive as the view `events`.
 
-    Only events that may be used for personalisation, as everywhere else.
+    Only events that may be used for personalisation, as everywhere else; those that show something as `exposures`.
     """
     con.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE asked_events AS SELECT user_id, category, order_id, e, k FROM events
-        WHERE kind = '{target.event}' AND purposes & {PERSONALIZATION} <> 0
+        CREATE OR REPLACE TEMP TABLE asked_events AS SELECT user_id, category, order_id, {_ITEM[target.entity]}, e, k
+        FROM events WHERE kind = '{target.event}' AND purposes & {PERSONALIZATION} <> 0
         """
     )
+    if target.exposure is not None:
+        con.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE exposures AS SELECT user_id, coalesce(category, '') AS category, item, e, k
+            FROM events WHERE kind = '{target.exposure}' AND item IS NOT NULL AND purposes & {PERSONALIZATION} <> 0
+            """
+        )
+
+
+def refuse_absent_kinds(con: duckdb.DuckDBPyConnection, target: Target) -> None:
+    """Raise BadInput that names a kind of event which the target needs and the archive has none of."""
+    for kind, table in zip(target.kinds, ("asked_events", "exposures"), strict=False):
+        if con.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None:
+            raise BadInput(
+                f"the archive has no {kind} event that may be used for personalisation, and {target.name} cannot be "
+                "learned without; import some first"
+            )
 
 
 def cutoff_instants(con: duckdb.DuckDBPyConnection, target: Target, cutoffs: Sequence[int]) -> Instants:
@@ -166,8 +186,32 @@ def activity_instants(con: duckdb.DuckDBPyConnection, target: Target, cutoffs: S
     return _instants(found["user_id"], found["t"].astype(np.int64), cutoffs)
 
 
+def ask_exposures(con: duckdb.DuckDBPyConnection, target: Target, first: int, until: int) -> Rows:
+    """One row per exposure from `first` until `until`, both inclusive, asked just after it; ordered by (t, user)."""
+    found = con.execute(
+        """
+        SELECT x.k + 1 AS t, x.user_id AS user_id, x.category AS category, bool_or(e.e IS NOT NULL) AS label
+        FROM exposures AS x
+        LEFT JOIN asked_events AS e
+            ON e.user_id = x.user_id AND e.item = x.item AND e.e > x.k AND e.e < x.k + 1 + $horizon
+        WHERE x.k + 1 BETWEEN $first AND $until GROUP BY x.k, x.user_id, x.category, x.item ORDER BY t, user_id, x.item
+        """,
+        {"horizon": target.horizon_us, "first": first, "until": until},
+    ).fetchnumpy()
+    t = found["t"].astype(np.int64)
+    instants = _instants(found["user_id"], t, t.tolist())
+    categories, category = np.unique(np.asarray(found["category"], dtype=object).astype(str), return_inverse=True)
+    n = len(instants)
+    return Rows(
+        instants, np.arange(n, dtype=np.int32), category.astype(np.int32), [str(each) for each in categories],
+        found["label"].astype(np.uint8), np.ones(n, dtype=np.float32),
+    )  # fmt: skip
+
+
 def ask(con: duckdb.DuckDBPyConnection, target: Target, instants: Instants) -> Rows:
-    """All candidates at each instant with their labels, ordered by (instant, rank of the candidate)."""
+    """The questions of each instant with their labels: of a user_category all candidates, by (instant, rank)."""
+    if target.entity == "user":
+        return _ask_users(con, target, instants)
     cutoffs, of_instant = np.unique(instants.cutoff, return_inverse=True)
     candidates = popular_categories(con, target, [int(t) for t in cutoffs])
     categories = sorted({category for each in candidates for category in each})
@@ -203,31 +247,40 @@ def popular_categories(con: duckdb.DuckDBPyConnection, target: Target, cutoffs: 
     return [ranked[t] for t in cutoffs]
 
 
-def sample_negatives(rows: Rows, rate: float, generator: np.random.Generator) -> Rows:
-    """All positives and a share of the negatives, each negative weighted by 1 / rate."""
-    kept = np.flatnonzero((rows.label == 1) | (generator.random(len(rows)) < rate))
-    sampled = rows.take(kept)
-    weight = np.where(sampled.label == 1, sampled.weight, sampled.weight / np.float32(rate)).astype(np.float32)
-    return Rows(rows.instants, sampled.instant, sampled.category, rows.categories, sampled.label, weight)
+def _outcomes(
+    con: duckdb.DuckDBPyConnection, target: Target, instants: Instants, code: dict[str, int] | None
+) -> np.ndarray:
+    """int64[p]: instant * number of categories + category of every pair that came true, each once.
 
-
-def _outcomes(con: duckdb.DuckDBPyConnection, target: Target, instants: Instants, code: dict[str, int]) -> np.ndarray:
-    """int64[p]: instant * number of categories + category of every pair that came true, each once."""
+    Without categories (`code` None) the instants at which an event of any category came.
+    """
+    categories = code or {"": 0}
     con.register("asked_users", pa.table({"user": np.arange(len(instants.users)), "user_id": instants.users}))
     con.register("asked", pa.table({"instant": np.arange(len(instants)), "user": instants.user, "t": instants.t}))
-    con.register("asked_categories", pa.table({"category": list(code), "code": np.arange(len(code))}))
+    con.register("asked_categories", pa.table({"category": list(categories), "code": np.arange(len(categories))}))
     found = con.execute(
-        """
+        f"""
         SELECT DISTINCT a.instant * $categories + c.code AS pair
         FROM asked AS a JOIN asked_users AS u ON u.user = a.user
         JOIN asked_events AS e ON e.user_id = u.user_id AND e.e >= a.t AND e.e < a.t + $horizon
-        JOIN asked_categories AS c ON c.category = e.category
+        JOIN asked_categories AS c ON {"TRUE" if code is None else "c.category = e.category"}
         """,
-        {"categories": len(code), "horizon": target.horizon_us},
+        {"categories": len(categories), "horizon": target.horizon_us},
     ).fetchnumpy()["pair"]
     for name in ("asked_users", "asked", "asked_categories"):
         con.unregister(name)
     return found.astype(np.int64)
+
+
+def _ask_users(con: duckdb.DuckDBPyConnection, target: Target, instants: Instants) -> Rows:
+    """One row per instant."""
+    n = len(instants)
+    came = np.zeros(n, dtype=bool)
+    came[_outcomes(con, target, instants, None)] = True
+    label = (came != target.negated).astype(np.uint8)
+    return Rows(
+        instants, np.arange(n, dtype=np.int32), np.zeros(n, dtype=np.int32), [""], label, np.ones(n, dtype=np.float32)
+    )
 
 
 def _instants(user_ids: np.ndarray, t: np.ndarray, cutoffs: Sequence[int]) -> Instants:

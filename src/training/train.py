@@ -1,9 +1,10 @@
 """Training one target from the archive to a bundle, read from top to bottom.
 
-instants × candidates → labels → sampled rows → split by time → vectors from Feast → fit → ONNX, verified → bundle
+questions → labels → sampled rows → split by time → vectors from Feast → leaks refused → fit → calibrate → ONNX,
+verified → measured on users that it has not learned from → bundle
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,63 +13,47 @@ from typing import TYPE_CHECKING
 import duckdb
 import numpy as np
 
+from behavior.calibration import Calibration
 from behavior.errors import BadInput
-from behavior.event import DAY_US
 from behavior.manifest import Span
 from behavior.plan import Plan
 from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from training import bundle
+from training.calibrate import calibrate
 from training.dataset import codes_of, service_features, vectors
-from training.fit import Sample, fit
+from training.evaluation import evaluate, to_json
+from training.fit import Sample, fit, margins
 from training.onnx_check import verify
 from training.onnx_export import export
-from training.rows import (
-    Instants,
-    Rows,
-    activity_instants,
-    ask,
-    cutoff_instants,
-    open_events,
-    sample_negatives,
-    sundays,
-)
+from training.propensity import Propensity, answered
+from training.rows import Rows, ask, cutoff_instants, sundays
+from training.sampling import Recipe, Split, split, training_rows
+from training.steps import Progress, Step, Steps
 from training.targets import Target
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-Progress = Callable[[str, int, int], None]
+RECIPE = Recipe()
+# Users are drawn again so often for the intervals in the manifest; an evaluation draws more.
+REPLICATES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How training rows are chosen; the figures behind the numbers are in docs/benchmarks.md.
-
-    max_rows         about as many rows are made; positives are all kept, negatives are thinned and weighted
-    negative_rate    share of the negatives that is kept
-    activity_share   share of the instants that are just after an order; the rest are cut-offs
-    warm_up_us       history that must lie behind the first instant, so that windows are not half empty
-    valid_us         the newest labelled span, on which training is stopped
-    """
-
-    seed: int = 1
-    max_rows: int = 1_000_000
-    negative_rate: float = 0.25
-    activity_share: float = 0.5
-    warm_up_us: int = 60 * DAY_US
-    valid_us: int = 14 * DAY_US
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What training made, and from what."""
+class Trained:
+    """What training made, and from what; each step's wall time in seconds."""
 
     bundle_id: str
-    train_rows: int
-    valid_rows: int
+    target: str
+    fit_rows: int
+    stop_rows: int
+    calibrate_rows: int
     positive_share: float
     trees: int
     onnx_difference: float
+    calibration: Calibration
+    metrics: Mapping[str, object]
+    steps: Sequence[Step]
 
 
 def train(
@@ -81,85 +66,73 @@ def train(
     zone: str,
     bundles: Path,
     threads: int,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe = RECIPE,
     progress: Progress = lambda what, done, all_: None,
-) -> Report:
+) -> Trained:
     """Fit the target on what was known before `until` (µs) and write the bundle; nothing at or after it is looked at.
 
-    `con` has the archive as the view `events`. Raises BadInput if there is too little history for a split by time.
+    `con` has the archive as the view `events`. Raises BadInput if a kind of event is absent that the target needs, or
+    there is too little history for a split by time.
     """
-    progress("choosing rows", 0, 1)
-    rows = training_rows(con, target, until=until, zone=zone, recipe=recipe)
-    early, late = split(rows, until=until, target=target, recipe=recipe)
-    inputs = [*service_features(store, target.service), *MOMENT_INPUTS, CANDIDATE_INPUT]
-    vocabularies = freeze_vocabularies(plan, inputs, rows.take(early))
+    steps = Steps(progress)
+    with steps.step("choosing rows"):
+        rows = training_rows(con, target, until=until, zone=zone, recipe=recipe)
+        parts = split(rows, until=until, target=target, recipe=recipe)
+    inputs = inputs_of(store, target)
+    vocabularies = freeze_vocabularies(plan, inputs, rows.take(parts.fit))
     codes = {name: codes_of(texts) for name, texts in vocabularies.items()}
-    both = rows.take(np.concatenate([early, late]))
-    x = vectors(
-        store, plan, inputs, both, codes, zone, progress=lambda done, all_: progress("joining features", done, all_)
-    )
-    train_part, valid_part = _sample(x, both, slice(0, len(early))), _sample(x, both, slice(len(early), None))
-    progress("fitting", 0, 1)
-    booster = fit(*train_part, inputs, valid=valid_part, seed=recipe.seed, threads=threads)
-    progress("verifying ONNX", 0, 1)
-    onnx = export(booster)
-    difference = verify(booster, onnx, valid_part[0])
+    with steps.step("joining features") as tell:
+        chosen = rows.take(np.concatenate([parts.fit, parts.stop, parts.calibrate]))
+        x = vectors(store, plan, inputs, chosen, codes, zone, progress=tell).x
+    samples = _samples(x, chosen, parts)
+    with steps.step("fitting"):
+        booster = fit(*samples.fit, inputs, valid=samples.stop, seed=recipe.seed, threads=threads)
+    with steps.step("calibrating"):
+        shown, label, weight = samples.calibrate
+        calibration = calibrate(margins(booster, shown, threads=threads), label, weight)
+    with steps.step("verifying ONNX"):
+        onnx = export(booster)
+        difference = verify(booster, onnx, shown, threads=threads)
+    fitted = Propensity(tuple(inputs), codes, zone, calibration, lambda rows: margins(booster, rows, threads=threads))
+    with steps.step("measuring") as tell:
+        unseen = held_back(con, target, rows, parts, until=until, zone=zone)
+        answers = answered(fitted, store, plan, unseen, parted=False, progress=tell)
+        measured = evaluate(
+            unseen.instants.user[unseen.instant], unseen.instant, unseen.label, {target.name: answers.propensity},
+            propensities=[target.name], replicates=REPLICATES,
+        )  # fmt: skip
+        metrics = to_json(measured)
     made = bundle.Trained(
         target=target.name,
         entity=target.entity,
         inputs=inputs,
         fingerprints=plan.fingerprints,
         zone=zone,
-        trained=Span(int(both.t.min()), until),
-        rows={"train": len(early), "valid": len(late)},
-        metrics={},
+        trained=Span(int(chosen.t.min()), until),
+        rows={"fit": len(parts.fit), "stop": len(parts.stop), "calibrate": len(parts.calibrate)},
+        metrics=metrics,
         export_difference=difference,
         model_onnx=onnx,
         model_text=booster.model_to_string(),
         vocabularies=vocabularies,
-        golden_x=_golden(valid_part[0], recipe.seed),
+        golden_x=_golden(samples.calibrate[0], recipe.seed),
+        calibration=calibration,
     )
     bundle_id = bundle.write_bundle(bundles, made, datetime.now(UTC))
     bundle.point(bundles, "current", bundle_id)
-    return Report(bundle_id, len(early), len(late), float(train_part[1].mean()), booster.num_trees(), difference)
+    return Trained(
+        bundle_id, target.name, len(parts.fit), len(parts.stop), len(parts.calibrate), float(samples.fit[1].mean()),
+        booster.num_trees(), difference, calibration, metrics, tuple(steps.done),
+    )  # fmt: skip
 
 
-def training_rows(con: duckdb.DuckDBPyConnection, target: Target, *, until: int, zone: str, recipe: Recipe) -> Rows:
-    """Sampled questions whose whole label lies before `until`, in order of time, at activity instants and cut-offs."""
-    open_events(con, target)
-    (first,) = con.execute("SELECT min(e) FROM asked_events").fetchone() or (None,)
-    if first is None:
-        raise BadInput(f"the archive has no {target.event} event, which {target.name} learns from; import some first")
-    last = until - target.horizon_us
-    cutoffs = sundays(first + recipe.warm_up_us, last, zone)
-    if not cutoffs:
-        raise BadInput(
-            f"there is no Sunday between the first {target.event} + {recipe.warm_up_us // DAY_US} days and the last "
-            f"instant whose {target.horizon_us // DAY_US} days are known; import more history or train until later"
-        )
-    generator = np.random.default_rng(recipe.seed)
-    # Of 100 candidates about 10 come true; the rest are thinned. Exact counts do not matter, the bound on memory does.
-    per_instant = target.candidates * (0.1 + 0.9 * recipe.negative_rate)
-    wanted = int(recipe.max_rows / per_instant)
-    active = round(wanted * recipe.activity_share)
-    chosen = _together(
-        _some(activity_instants(con, target, cutoffs, last), active, generator),
-        _some(cutoff_instants(con, target, cutoffs), wanted - active, generator),
-    )
-    return sample_negatives(ask(con, target, chosen), recipe.negative_rate, generator)
+def inputs_of(store: "FeatureStore", target: Target) -> list[str]:
+    """What a model of the target sees: its service's features, the moment, and the category that is asked about."""
+    asked = () if target.entity == "user" else (CANDIDATE_INPUT,)
+    return [*service_features(store, target.service), *MOMENT_INPUTS, *asked]
 
 
-def split(rows: Rows, *, until: int, target: Target, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the training and of the validation rows: the newest span, with a gap of one horizon before it."""
-    valid_from = until - target.horizon_us - recipe.valid_us
-    late = np.flatnonzero(rows.t >= valid_from)
-    early = np.flatnonzero(rows.t + target.horizon_us <= valid_from)
-    if not len(late) or not len(early):
-        raise BadInput("there are too few weeks of history for a split by time; import more or train until later")
-    return early, late
-
-
-def freeze_vocabularies(plan: Plan, inputs: list[str], rows: Rows) -> dict[str, list[str]]:
+def freeze_vocabularies(plan: Plan, inputs: Sequence[str], rows: Rows) -> dict[str, list[str]]:
     """The texts that each text input knows, by falling share of positives, so that a numeric split can group them."""
     positives = np.bincount(rows.category, weights=rows.label * rows.weight, minlength=len(rows.categories))
     asked = np.bincount(rows.category, weights=rows.weight, minlength=len(rows.categories))
@@ -170,31 +143,38 @@ def freeze_vocabularies(plan: Plan, inputs: list[str], rows: Rows) -> dict[str, 
     unknown = [name for name in texts if plan.features[name].aggregation.field != "category"]
     if unknown:
         raise BadInput(f"no vocabulary is made for {', '.join(unknown)}; leave it out of the feature service")
-    return dict.fromkeys((CANDIDATE_INPUT, *texts), categories)
+    return dict.fromkeys([name for name in inputs if name == CANDIDATE_INPUT or name in texts], categories)
 
 
-def _sample(x: np.ndarray, rows: Rows, places: slice) -> Sample:
-    return x[places], rows.label[places], rows.weight[places]
+def held_back(
+    con: duckdb.DuckDBPyConnection, target: Target, rows: Rows, parts: Split, *, until: int, zone: str
+) -> Rows:
+    """Questions to users that the model has not learned from, none thinned out: what its metrics are measured on."""
+    if target.entity != "user_category":
+        return rows.take(parts.calibrate)
+    calibrated = rows.instants.user[rows.instant[parts.calibrate]]
+    users = {rows.instants.users[place] for place in np.unique(calibrated)}
+    last = until - target.horizon_us
+    instants = cutoff_instants(con, target, sundays(last - target.valid_us, last, zone))
+    known = np.array([user in users for user in instants.users], dtype=bool)
+    return ask(con, target, instants.take(np.flatnonzero(known[instants.user])))
+
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    fit: Sample
+    stop: Sample
+    calibrate: Sample
+
+
+def _samples(x: np.ndarray, rows: Rows, parts: Split) -> _Samples:
+    """x and rows are those of the three parts, one after the other."""
+    ends = np.cumsum([len(parts.fit), len(parts.stop), len(parts.calibrate)]).tolist()
+    places = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    return _Samples(*((x[each], rows.label[each], rows.weight[each]) for each in places))
 
 
 def _golden(x: np.ndarray, seed: int, rows: int = 64) -> np.ndarray:
     """Some real rows and one that is missing everything."""
     chosen = np.random.default_rng(seed).choice(len(x), size=min(rows, len(x)), replace=False)
     return np.vstack([x[np.sort(chosen)], np.full((1, x.shape[1]), np.nan, dtype=np.float32)])
-
-
-def _some(instants: Instants, number: int, generator: np.random.Generator) -> Instants:
-    chosen = generator.choice(len(instants), size=min(number, len(instants)), replace=False)
-    return instants.take(np.sort(chosen))
-
-
-def _together(left: Instants, right: Instants) -> Instants:
-    """Both, in order of time, over one list of users."""
-    users = sorted({*left.users, *right.users})
-    place = {user: number for number, user in enumerate(users)}
-    user = np.concatenate(
-        [np.array([place[name] for name in each.users], np.int32)[each.user] for each in (left, right)]
-    )
-    t = np.concatenate([left.t, right.t])
-    order = np.lexsort((user, t))
-    return Instants(user[order], t[order], np.concatenate([left.cutoff, right.cutoff])[order], users)

@@ -31,9 +31,9 @@ from opportune.supervise import Running, running
 from opportune.warehouse import archive_of, events_of, local_midnight
 from scoring.client import Client
 from training.dataset import vectors
+from training.sampling import Recipe, training_rows
 from training.store import open_store
 from training.targets import target_named
-from training.train import Recipe, training_rows
 
 REPOSITORY = Path(__file__).parents[2]
 ZONE = "America/New_York"
@@ -276,7 +276,7 @@ def test_hour_and_weekday_vary_in_the_training_rows(settings: Settings) -> None:
         until = local_midnight(TODAY, settings)
         rows = training_rows(events, target_named("purchase_7d"), until=until, zone=ZONE, recipe=recipe)
     store, plan = open_store(settings), load_plan(settings.plan)
-    hour, weekday = vectors(store, plan, ["moment:hour", "moment:weekday"], rows, {}, ZONE).T
+    hour, weekday = vectors(store, plan, ["moment:hour", "moment:weekday"], rows, {}, ZONE).x.T
     assert set(weekday) == set(range(7))
     assert len(set(hour)) >= 20
     assert len(set(zip(hour, weekday, strict=True))) > 100

@@ -12,12 +12,13 @@ from behavior.event import DAY_US, HOUR_US
 from training.rows import (
     activity_instants,
     ask,
+    ask_exposures,
     cutoff_instants,
     latest,
     local_midnights,
     open_events,
+    refuse_absent_kinds,
     refuse_open_labels,
-    sample_negatives,
     sundays,
 )
 from training.targets import TARGETS
@@ -69,17 +70,6 @@ def test_an_activity_instant_does_not_contain_its_own_order(con: duckdb.DuckDBPy
     assert set(instants.cutoff.tolist()) == {SUNDAY - 14 * DAY_US, SUNDAY}
 
 
-def test_negatives_stand_for_those_left_out(con: duckdb.DuckDBPyConnection) -> None:
-    """All positives stay with weight 1; the sampled negatives' weights add up to about all of them."""
-    rows = ask(con, TARGET, cutoff_instants(con, TARGET, [SUNDAY]))
-    many = rows.take(np.tile(np.arange(len(rows)), 500))
-    sampled = sample_negatives(many, 0.25, np.random.default_rng(3))
-    assert sampled.label.sum() == many.label.sum()
-    assert set(sampled.weight[sampled.label == 1]) == {1.0}
-    negatives = (many.label == 0).sum()
-    assert abs(sampled.weight[sampled.label == 0].sum() - negatives) < 0.1 * negatives
-
-
 def test_sundays_are_local_midnights_across_a_change_of_clocks() -> None:
     """Cut-offs stay at 00:00 local time when daylight saving ends between them."""
     found = sundays(SUNDAY, SUNDAY + 15 * DAY_US, ZONE)
@@ -107,3 +97,50 @@ def test_labels_need_the_whole_horizon_of_the_last_cut_off(con: duckdb.DuckDBPyC
         refuse_open_labels(con, TARGET, [known, known + 2 * DAY_US])
     with pytest.raises(BadInput):
         refuse_open_labels(con, TARGET, [known + 1])
+
+
+def test_a_user_is_asked_once_and_any_category_answers(con: duckdb.DuckDBPyConnection) -> None:
+    """A question about a user alone has one row, whatever the category of what came; churn is its contrary."""
+    buys, leaves = TARGETS["purchase_14d"], TARGETS["churn_30d"]
+    instants = cutoff_instants(con, buys, [SUNDAY - 28 * DAY_US, SUNDAY])
+    rows = ask(con, buys, instants)
+    names = [(rows.instants.users[user], t) for user, t in zip(instants.user, instants.t.tolist(), strict=True)]
+    assert names == [("b", SUNDAY - 28 * DAY_US), ("a", SUNDAY), ("b", SUNDAY)]
+    assert rows.categories == [""]
+    assert rows.label.tolist() == [0, 1, 0]  # b's next purchase comes 28 days later less a microsecond
+    assert ask(con, leaves, instants).label.tolist() == [0, 0, 1]
+
+
+def test_a_kind_of_event_that_is_not_there_is_named(con: duckdb.DuckDBPyConnection) -> None:
+    """What the target needs and the archive lacks ends in one sentence that names it."""
+    refuse_absent_kinds(con, TARGET)
+    con.execute(
+        "CREATE OR REPLACE TEMP VIEW events AS "
+        "SELECT *, 'i' AS item, 'exposure' AS kind, 'o' AS order_id, 1 AS purposes FROM raw"
+    )
+    open_events(con, TARGETS["redeem"])
+    with pytest.raises(BadInput, match=r"^the archive has no redemption event .* redeem cannot be learned"):
+        refuse_absent_kinds(con, TARGETS["redeem"])
+
+
+def test_an_exposure_is_answered_by_its_own_item_only() -> None:
+    """Asked just after it was shown; redeemed within the horizon, by the same user, of the same campaign."""
+    target = TARGETS["redeem"]
+    shown, day = "exposure", DAY_US
+    happened = [
+        (shown, "a", "c1", "A", SUNDAY), (shown, "a", "c2", "B", SUNDAY), (shown, "b", "c1", "A", SUNDAY),
+        (shown, "b", "c2", None, SUNDAY + day), (shown, "d", "c1", "A", SUNDAY + 40 * day),
+        ("redemption", "a", "c1", None, SUNDAY + 2 * day), ("redemption", "a", "c1", None, SUNDAY + 3 * day),
+        ("redemption", "b", "c1", None, SUNDAY + target.horizon_us + 1),  # one microsecond too late
+        ("redemption", "b", "c2", None, SUNDAY + day),  # at the very instant: known before it is asked
+    ]  # fmt: skip
+    columns = dict(zip(("kind", "user_id", "item", "category", "e"), zip(*happened, strict=True), strict=True))
+    with duckdb.connect() as con:
+        con.register("raw", pa.table({name: pa.array(values) for name, values in columns.items()}))
+        con.execute("CREATE TEMP VIEW events AS SELECT *, e AS k, NULL AS order_id, 1 AS purposes FROM raw")
+        open_events(con, target)
+        rows = ask_exposures(con, target, 0, SUNDAY + 10 * day)
+    users = [rows.instants.users[user] for user in rows.instants.user]
+    asked = list(zip(users, [rows.categories[each] for each in rows.category], rows.label.tolist(), strict=True))
+    assert asked == [("a", "A", 1), ("a", "B", 0), ("b", "A", 0), ("b", "", 0)]
+    assert rows.t.tolist() == [SUNDAY + 1] * 3 + [SUNDAY + day + 1]

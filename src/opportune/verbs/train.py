@@ -1,9 +1,11 @@
 """`opportune train` and `opportune evaluate`: from the archive to a bundle, and how good it is."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 
 from deployment.plan_file import load_plan
@@ -11,6 +13,9 @@ from deployment.settings import load
 from opportune.output import show
 from opportune.progress import progress
 from opportune.warehouse import events_of, local_midnight
+
+if TYPE_CHECKING:
+    from training.steps import Step
 
 
 def train(
@@ -24,7 +29,8 @@ def train(
     Parameters
     ----------
     target
-        What to predict; `purchase_7d` asks whether a user will buy in a category within 7 days.
+        What to predict: `purchase_7d` (will a user buy in a category within 7 days?), `purchase_14d`, `churn_30d`,
+        `redeem`.
     until
         Local date (2017-09-25) before which everything must lie that the model learns from. Default: the last event.
     as_json
@@ -43,10 +49,21 @@ def train(
             bundles=settings.bundles, threads=settings.thread_count, progress=tell,
         )  # fmt: skip
     text = (
-        f"bundle {trained.bundle_id} is current: {trained.trees} trees from {trained.train_rows:,} rows, "
+        f"bundle {trained.bundle_id} is current: {trained.trees} trees from {trained.fit_rows:,} rows, "
         f"ONNX within {trained.onnx_difference:.1e} of LightGBM"
     )
-    show(Text(text), trained, as_json=as_json)
+    show(Group(_steps(trained.steps), Text(text)), trained, as_json=as_json)
+
+
+def _steps(steps: "Sequence[Step]") -> Table:
+    """How long each step took."""
+    table = Table("step", title="training", title_justify="left")
+    table.add_column("seconds", justify="right")
+    for each in steps:
+        table.add_row(each.name, f"{each.seconds:.1f}")
+    table.add_section()
+    table.add_row("together", f"{sum(each.seconds for each in steps):.1f}")
+    return table
 
 
 def evaluate(

@@ -1,0 +1,57 @@
+"""Parts of the rows that a model must be right about on its own: each slicer one entry in one list.
+
+hour      night, morning, afternoon, evening of the row's local hour
+tenure    how long ago the user first bought
+persona   the persona that the user has at the row's instant, if personas were made
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from behavior.column import Column
+from behavior.event import DAY_US, SECOND_US
+from behavior.moment import Moment
+from behavior.plan import Plan
+
+_HOURS = np.array(["night 0-5", "morning 6-11", "afternoon 12-17", "evening 18-23"], dtype=object)
+_DAY_S = DAY_US // SECOND_US
+_TENURES = np.array(["under 90 days", "90 to 180 days", "180 to 270 days", "over 270 days"], dtype=object)
+_TENURE_ENDS_S = np.array([90, 180, 270]) * _DAY_S
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Slicer:
+    """One way to part rows: the references that it needs, and the part of each row, object[n] of texts."""
+
+    name: str
+    needs: tuple[str, ...]
+    of: Callable[[Mapping[str, Column], Moment], np.ndarray]
+
+
+def slicers(plan: Plan) -> list[Slicer]:
+    """The ways to part rows under a plan; what it has no feature for is left out."""
+    first = [
+        feature.ref
+        for view in plan.of_entity("user")
+        for feature in view.features
+        if feature.aggregation.kind == "age" and feature.aggregation.since == "first"
+    ]
+    hour = Slicer("hour", (), lambda finals, moment: _HOURS[moment.hour // 6])
+    return [hour, *(Slicer("tenure", (ref,), _tenure_of(ref)) for ref in first[:1])]
+
+
+def together(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The slices of consecutive rows as those of all of them."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
+def _tenure_of(ref: str) -> Callable[[Mapping[str, Column], Moment], np.ndarray]:
+    def tenure(finals: Mapping[str, Column], moment: Moment) -> np.ndarray:
+        age = finals[ref]
+        named = _TENURES[np.searchsorted(_TENURE_ENDS_S, np.where(age.valid, age.values, 0), side="right")]
+        return np.where(age.valid, named, UNKNOWN)
+
+    return tenure
