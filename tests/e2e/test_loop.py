@@ -1,14 +1,12 @@
 """The whole loop as a user runs it: commands, a real Redis, real gRPC, from a path with a space in it."""
 
 import json
-import random
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,36 +28,19 @@ from opportune.restore import restore
 from opportune.supervise import Running, running
 from opportune.warehouse import archive_of, events_of, local_midnight
 from scoring.client import Client
+from tests.shop import (
+    CATEGORIES,
+    TODAY,
+    ZONE,
+    environment,
+    habits,
+    write_mapping,
+    write_purchases,
+)
 from training.dataset import vectors
 from training.sampling import Recipe, training_rows
 from training.store import open_store
 from training.targets import target_named
-
-REPOSITORY = Path(__file__).parents[2]
-ZONE = "America/New_York"
-FIRST = datetime(2024, 1, 1, tzinfo=UTC)
-DAYS = 156
-TODAY = "2024-05-26"
-CATEGORIES = ("BREAD", "MILK", "BEER", "TEA", "SOAP", "FISH", "RICE", "ICE")
-MAPPING = """
-name = "shop"
-timestamps_in = "offset"
-local_zone = "America/New_York"
-consent = ["personalization"]
-
-[columns]
-user_id = "customer"
-client_time = "at"
-item = "product"
-category = "group"
-order_id = "order"
-
-[constants]
-kind = "purchase"
-
-[money]
-column = "amount"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +54,12 @@ def settings(home: Path) -> Iterator[Settings]:
     """Import, apply, backfill, train: each command as typed, each with exit status 0."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        for name, value in _environment(home).items():
+        for name, value in environment(home).items():
             patch.setenv(name, value)
-        _write_purchases(home / "purchases.csv")
+        write_purchases(home / "purchases.csv")
         for command in (
             ["key"],
-            ["import", "purchases.csv", "--mapping", str(_write_mapping(home))],
+            ["import", "purchases.csv", "--mapping", str(write_mapping(home))],
             ["apply"],
             ["backfill"],
             ["train", "--until", TODAY],
@@ -91,7 +72,7 @@ def settings(home: Path) -> Iterator[Settings]:
 def as_typed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands in tests run in the same directory and environment as those before them."""
     monkeypatch.chdir(home)
-    for name, value in _environment(home).items():
+    for name, value in environment(home).items():
         monkeypatch.setenv(name, value)
 
 
@@ -164,7 +145,7 @@ def test_habits_rank_what_a_customer_buys_above_what_it_never_buys(client: Clien
     right = 0
     for number in range(20):
         ranked = [each.candidate.id for each in client.score(f"customer-{number}").ranked]
-        right += ranked[0] in _habits(number)
+        right += ranked[0] in habits(number)
     assert right >= 17
 
 
@@ -290,42 +271,6 @@ def test_a_bundle_is_not_evaluated_on_what_it_learned_from(
     assert "later one" in capfd.readouterr().err
 
 
-def _environment(home: Path) -> dict[str, str]:
-    values = {
-        "HOME": home / "var", "FEATURE_REPO": REPOSITORY / "feature_repo", "ZONE": ZONE, "PARTITIONS": 8,
-        "REPLAY": "true", "THREADS": 2,
-    }  # fmt: skip
-    return {f"OPPORTUNE_{name}": str(value) for name, value in values.items()}
-
-
-def _habits(customer: int) -> set[str]:
-    return {CATEGORIES[customer % 8], CATEGORIES[(customer * 3 + 1) % 8]}
-
-
-def _write_purchases(file: Path) -> None:
-    """Sixty customers with two favourite categories each, for five months, at all hours of every weekday."""
-    draw = random.Random(7)
-    with file.open("w") as out:
-        out.write("customer,product,group,amount,order,at\n")
-        for customer in range(60):
-            at = FIRST + timedelta(hours=draw.uniform(0, 72))
-            while at < FIRST + timedelta(days=DAYS):
-                favourites = sorted(_habits(customer))
-                for line in range(draw.choice((1, 2, 3))):
-                    group = draw.choice(favourites) if draw.random() < 0.85 else draw.choice(CATEGORIES)
-                    order = f"{customer}-{at.timestamp():.0f}"
-                    out.write(
-                        f"customer-{customer},p{line},{group},{draw.uniform(0.5, 9):.2f},{order},{at.isoformat()}\n"
-                    )
-                at += timedelta(hours=draw.uniform(20, 120))
-
-
-def _write_mapping(home: Path) -> Path:
-    file = home / "shop.toml"
-    file.write_text(MAPPING)
-    return file
-
-
 def _purchase(message_id: str, customer: str, category: str, t: int) -> dict[str, object]:
     return {
         "message_id": message_id, "kind": "purchase", "user_id": customer, "category": category, "event_time": t,
@@ -352,7 +297,7 @@ def _feature_server(settings: Settings) -> Iterator[str]:
         command = [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "-c", str(settings.feature_repo)]
         serve = ["serve", "--host", "127.0.0.1", "--port", str(reserved.port), "--no-access-log", "--workers", "1"]
         with (settings.run / "feature_server.log").open("wb") as log:
-            process = subprocess.Popen([*command, *serve], env=settings.child_environment(), stdout=log, stderr=log)
+            process = subprocess.Popen([*command, *serve], env=settings.childenvironment(), stdout=log, stderr=log)
         url, deadline = f"http://127.0.0.1:{reserved.port}", time.monotonic() + 90
         try:
             while not _answers(f"{url}/health"):
