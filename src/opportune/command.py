@@ -33,6 +33,7 @@ VERBS = (
     Verb("backfill", "opportune.verbs.backfill:backfill", "Compute the features over the whole archive."),
     Verb("train", "opportune.verbs.train:train", "Train a propensity and make it the current bundle."),
     Verb("evaluate", "opportune.verbs.train:evaluate", "Measure a bundle beside simple baselines."),
+    Verb("compare", "opportune.verbs.compare:compare", "Measure two bundles on the same rows."),
     Verb("up", "opportune.verbs.up:up", "Run everything on this machine until Ctrl-C."),
     Verb("score", "opportune.verbs.ask:score", "Rank categories for a user, with the reasons."),
     Verb("track", "opportune.verbs.ask:track", "Send events, one JSON object per line."),

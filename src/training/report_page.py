@@ -1,0 +1,317 @@
+"""What a report says, as texts and tables: figures come in, words go out, and the template only lays them out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from behavior.calibration import Calibration
+from behavior.distribution import Distribution, stability_index
+from behavior.event import SECOND_US
+from behavior.manifest import Manifest, Span
+from deployment.zone import zone
+from training.changes import Changes
+from training.compare import TITLES, verdict
+from training.curves import Curves
+from training.evaluation import Estimate, Evaluation
+from training.importance import REPEATS, Permuted, Shap
+from training.measured import SMALLEST_CLASS, SMALLEST_ROWS, SMALLEST_USERS, Slice
+
+# The usual reading of the stability index (behavior.distribution.stability_index).
+STABLE, SHIFTED = 0.1, 0.25
+_SECTIONS = (
+    ("metrics", "Metrics"),
+    ("curves", "Ordering"),
+    ("calibration", "Calibration"),
+    ("importance", "Importance"),
+    ("slices", "Slices"),
+    ("drift", "Drift"),
+    ("changes", "Changes"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table; `mark` is a class of the page's style: good, bad, soft, left."""
+
+    text: str
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the page; the first column is words, the others stand on the right."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One of the large figures at the top."""
+
+    name: str
+    value: str
+    interval: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One input's line: how far the test rows moved; pairs are heights 0..1 of (training, test) per bin."""
+
+    input: str
+    index: str
+    mark: str
+    missing: tuple[str, str]
+    pairs: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything that the template shows, in its words."""
+
+    title: str
+    question: str
+    facts: tuple[tuple[str, str], ...]
+    sections: tuple[tuple[str, str], ...]
+    measured_on: str
+    replicates: int
+    tiles: tuple[Tile, ...]
+    baselines: Table | None
+    plots: Mapping[str, str]
+    calibration_told: str
+    reliability: Table
+    shap_told: str
+    importance: Table
+    permutation_told: str
+    slices_told: str
+    slices: Table
+    drift_told: str
+    drift: tuple[Drift, ...]
+    changes: Changes | None
+    changes_told: str
+    differences: Table | None
+    parameters: Table | None
+    footer: str
+
+
+def page(
+    manifest: Manifest,
+    *,
+    question: str,
+    revision: str,
+    measured_on: str,
+    thinned: tuple[int, int],
+    replicates: int,
+    slices: Sequence[Slice],
+    pairs: Sequence[tuple[Slice, Slice]] | None,
+    evaluation: Evaluation | None,
+    curves: Curves,
+    calibration: Calibration | None,
+    shap: Shap,
+    permuted: Sequence[Permuted],
+    drift: tuple[Mapping[str, Distribution], Mapping[str, Distribution]],
+    changes: Changes | None,
+    plots: Mapping[str, str],
+) -> Page:
+    """The page of what was found; `thinned` says how many of how many measured rows the figures are made of."""
+    everything = slices[0]
+    return Page(
+        title=manifest.bundle_id,
+        question=question,
+        facts=_facts(manifest, revision),
+        sections=_SECTIONS,
+        measured_on=_measured_on(measured_on, everything, thinned),
+        replicates=replicates,
+        tiles=tuple(
+            Tile(TITLES[metric], f"{found.value:.4f}", _bounds(found))
+            for metric, found in _estimates(everything).items()
+        ),
+        baselines=_baselines(evaluation) if evaluation else None,
+        plots=plots,
+        calibration_told=_calibration_told(calibration),
+        reliability=_reliability(curves),
+        shap_told=f"TreeSHAP of {len(shap.x):,} test rows: what each input adds to the margin (log-odds). A point is a "
+        "row, blue where the input's value is low, orange where it is high, grey where it is missing.",
+        importance=_importance(manifest, shap, permuted),
+        permutation_told=f"How much the log loss rises when one input is shuffled over the rows: mean and spread of "
+        f"{REPEATS} shufflings, for the {len(permuted)} inputs that TreeSHAP calls strongest. Inputs that stand in for "
+        "each other lose little one at a time.",
+        slices_told=_slices_told(slices),
+        slices=_slices(slices),
+        drift_told=_drift_told(*drift),
+        drift=_drift(*drift),
+        changes=changes,
+        changes_told="First the paired differences on the same rows, new − current."
+        if pairs
+        else "The two were not measured on the same rows, so that metrics are not compared.",
+        differences=_differences(pairs) if pairs else None,
+        parameters=_parameters(changes) if changes and changes.parameters else None,
+        footer=f"Made by `opportune` from the bundle created {manifest.created}. One file; nothing is loaded.",
+    )
+
+
+def _facts(manifest: Manifest, revision: str) -> tuple[tuple[str, str], ...]:
+    return (
+        ("target", f"{manifest.target}, asked of each {manifest.entity.replace('_', ', ')}"),
+        ("trained on", _span(manifest.trained, manifest.zone)),
+        ("rows", ", ".join(f"{name} {count:,}" for name, count in manifest.rows.items())),
+        ("inputs", f"{len(manifest.inputs)}"),
+        ("created", manifest.created),
+        ("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
+        ("git revision", revision or "unknown"),
+        ("ONNX", f"within {manifest.export_difference:.1e} of LightGBM, in margin"),
+    )
+
+
+def _span(span: Span, zone_name: str) -> str:
+    days = (
+        datetime.fromtimestamp(t / SECOND_US, UTC).astimezone(zone(zone_name)).strftime("%Y-%m-%d %H:%M")
+        for t in (span.start_us, span.end_us)
+    )
+    return f"{' to '.join(days)} ({zone_name}; labels included)"
+
+
+def _measured_on(told: str, everything: Slice, thinned: tuple[int, int]) -> str:
+    share = everything.positives / everything.rows
+    count = f"{everything.rows:,} rows of {everything.users:,} users, {share:.2%} positive."
+    kept, of = thinned
+    capped = "" if kept == of else f" They are all rows of some users, drawn at random from {of:,} measured rows."
+    return f"{told} {count}{capped}".strip()
+
+
+def _baselines(evaluation: Evaluation) -> Table:
+    rows = [
+        (Cell(scored.name), *(_interval(scored.metrics.get(metric)) for metric in TITLES))
+        for scored in evaluation.scores
+    ]
+    for each in evaluation.differences:
+        cells = (_signed(metric, each.metrics.get(metric)) for metric in TITLES)
+        rows.append((Cell(f"{each.name} − {each.baseline}"), *cells))
+    return Table(("score", *TITLES.values()), tuple(rows))
+
+
+def _calibration_told(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return "This bundle is not calibrated: before and after are the same."
+    return (
+        f"Calibrated margin = {calibration.slope:.4f} × margin {calibration.intercept:+.4f}, fitted on rows of its own."
+    )
+
+
+def _reliability(found: Curves) -> Table:
+    """Bins of calibrated propensity."""
+    part = found.after
+    rows = (
+        (Cell(f"{place + 1}"), Cell(f"{mean:.4f}"), Cell(f"{share:.4f}"), Cell(f"{share - mean:+.4f}"),
+         Cell(f"{rows:,}"), Cell(f"{positives:,}"))
+        for place, (mean, share, rows, positives) in enumerate(
+            zip(part.mean, part.share, part.rows, part.positives, strict=True)
+        )
+    )  # fmt: skip
+    return Table(("bin", "mean propensity", "share that came true", "gap", "rows", "positives"), tuple(rows))
+
+
+def _importance(manifest: Manifest, shap: Shap, permuted: Sequence[Permuted]) -> Table:
+    lost = {each.place: each for each in permuted}
+    mean = shap.mean
+    total = max(float(mean.sum()), 1e-300)
+    rows = []
+    for place in np.argsort(-mean, kind="stable").tolist():
+        drop = lost.get(place)
+        told = "–" if drop is None else f"{drop.mean:+.5f} ± {drop.spread:.5f}"
+        rows.append(
+            (Cell(manifest.inputs[place]), Cell(f"{mean[place]:.4f}"), Cell(f"{mean[place] / total:.1%}"), Cell(told))
+        )
+    return Table(("input", "mean |SHAP|", "of all", "rise of log loss when shuffled"), tuple(rows))
+
+
+def _slices_told(slices: Sequence[Slice]) -> str:
+    kinds = ", ".join(dict.fromkeys(each.of for each in slices[1:]))
+    if not kinds:
+        return "The measured rows tell no slices."
+    small = sum(not each.judged for each in slices[1:])
+    return (
+        f"By {kinds}. A slice of fewer than {SMALLEST_ROWS:,} rows, {SMALLEST_USERS} users, or {SMALLEST_CLASS} rows "
+        f"of either label is shown and not judged; there are {small} such."
+    )
+
+
+def _slices(slices: Sequence[Slice]) -> Table:
+    rows = []
+    for each in slices:
+        found = _estimates(each)
+        cells = (_interval(found.get(metric), "" if each.judged else "soft") for metric in TITLES)
+        counts = (Cell(f"{count:,}") for count in (each.rows, each.users, each.positives))
+        judged = Cell("judged") if each.judged else Cell(f"not judged: {each.why_not}", "soft")
+        rows.append((Cell(each.title), *counts, *cells, judged))
+    return Table(("slice", "rows", "users", "positives", *TITLES.values(), ""), tuple(rows))
+
+
+def _drift_told(reference: Mapping[str, Distribution], test: Mapping[str, Distribution]) -> str:
+    indices = [stability_index(reference[name], test[name]) for name in reference if name in test]
+    if not indices:
+        return "No distributions were kept of training and test rows."
+    shifted = sum(index > SHIFTED for index in indices)
+    return (
+        f"Population stability index per input: below {STABLE} is stable, above {SHIFTED} a significant change "
+        f"({shifted} of {len(indices)} inputs). Training rows hold instants just after an order as well as cut-offs, "
+        "and test rows often cut-offs only: what counts the time since the last event may differ for that reason alone."
+    )
+
+
+def _drift(reference: Mapping[str, Distribution], test: Mapping[str, Distribution]) -> tuple[Drift, ...]:
+    found = sorted(
+        ((stability_index(reference[name], test[name]), name) for name in reference if name in test),
+        key=lambda pair: (-pair[0], pair[1]),
+    )
+    return tuple(_drift_line(name, index, reference[name], test[name]) for index, name in found)
+
+
+def _drift_line(name: str, index: float, reference: Distribution, test: Distribution) -> Drift:
+    pairs = [*zip(reference.shares, test.shares, strict=True), (reference.missing, test.missing)]
+    most = max(max(pair) for pair in pairs)
+    return Drift(
+        name,
+        f"{index:.3f}",
+        "bad" if index > SHIFTED else "" if index > STABLE else "soft",
+        (f"{reference.missing:.1%}", f"{test.missing:.1%}"),
+        tuple((left / most, right / most) for left, right in pairs),
+    )
+
+
+def _differences(pairs: Sequence[tuple[Slice, Slice]]) -> Table:
+    rows = []
+    for ours, theirs in pairs:
+        found = {metric: ours.figures[metric].less(theirs.figures[metric]).estimate for metric in ours.figures}
+        cells = (_signed(metric, found.get(metric)) for metric in TITLES)
+        judged = Cell("") if ours.judged else Cell(f"not judged: {ours.why_not}", "soft")
+        rows.append((Cell(ours.title), *cells, judged))
+    return Table(("slice", *TITLES.values(), ""), tuple(rows))
+
+
+def _parameters(found: Changes) -> Table:
+    rows = ((Cell(name), Cell(older), Cell(newer)) for name, older, newer in found.parameters)
+    return Table(("", "current", "this bundle"), tuple(rows))
+
+
+def _estimates(found: Slice) -> dict[str, Estimate]:
+    return {metric: found.figures[metric].estimate for metric in TITLES if metric in found.figures}
+
+
+def _interval(found: Estimate | None, mark: str = "") -> Cell:
+    if found is None or np.isnan(found.value):
+        return Cell("–", "soft")
+    return Cell(f"{found.value:.4f} {_bounds(found)}", mark)
+
+
+def _signed(metric: str, found: Estimate | None) -> Cell:
+    if found is None or np.isnan(found.value):
+        return Cell("–", "soft")
+    mark = {"better": "good", "worse": "bad"}.get(verdict(metric, found), "")
+    return Cell(f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]", mark)
+
+
+def _bounds(found: Estimate) -> str:
+    return f"[{found.low:.4f}, {found.high:.4f}]"
