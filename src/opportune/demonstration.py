@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -196,16 +197,20 @@ def _backfill(settings: Settings, tell: Tell) -> None:
 
 
 def _train(settings: Settings, tell: Tell) -> None:
+    from training.bundle import point
     from training.store import open_store
     from training.targets import target_named
-    from training.train import train
+    from training.train import Learning, train
 
     with events_of(settings) as events:
-        train(
-            events, open_store(settings), load_plan(settings.plan), target_named("purchase_7d"),
-            until=local_midnight(TRAINED_UNTIL, settings), zone=settings.zone, bundles=settings.bundles,
-            threads=settings.thread_count, progress=tell,
+        learning = Learning(
+            events, open_store(settings), load_plan(settings.plan), settings.zone, settings.thread_count
+        )
+        trained = train(
+            learning, target_named("purchase_7d"), settings.bundles,
+            until=local_midnight(TRAINED_UNTIL, settings), created=datetime.now(UTC), progress=tell,
         )  # fmt: skip
+    point(settings.bundles, "current", trained.bundle_id)
 
 
 def _evaluate(settings: Settings, tell: Tell) -> dict[str, object]:

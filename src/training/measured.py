@@ -163,28 +163,6 @@ def figures(measured: Measured, *, replicates: int = REPLICATES, seed: int = 1) 
     return found
 
 
-def tenures(age_us: np.ndarray) -> np.ndarray:
-    """The tenure slice object[n] of users whose first event is so many microseconds ago.
-
-    >>> tenures(np.array([0, 100 * 86_400_000_000])).tolist()
-    ['under 30 days', '90 to 180 days']
-    """
-    names = np.array(["under 30 days", "30 to 90 days", "90 to 180 days", "over 180 days"], dtype=object)
-    chosen: np.ndarray = names[np.searchsorted(np.array([30, 90, 180]) * 86_400_000_000, age_us, side="right")]
-    return chosen
-
-
-def day_parts(hour: np.ndarray) -> np.ndarray:
-    """The hour slice object[n] of hours 0..23 of the user's own day: four parts of six hours.
-
-    >>> day_parts(np.array([0, 23])).tolist()
-    ['00 to 06', '18 to 24']
-    """
-    names = np.array([f"{start:02} to {start + 6:02}" for start in range(0, 24, 6)], dtype=object)
-    chosen: np.ndarray = names[np.asarray(hour, dtype=np.int64) // 6]
-    return chosen
-
-
 def _parts(names: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Each name with the places of its rows, by name."""
     # Arrow's hashing: sorting two million Python strings takes longer than all that follows.

@@ -1,85 +1,93 @@
-"""A bundle's answers on all eligible rows of some cut-offs, with the slices that the rows tell."""
+"""What a propensity answers on labelled rows: margins and propensities, the parts of the rows, and some of the rows."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
-import msgspec
 import numpy as np
 
 from behavior.calibration import propensities
 from behavior.errors import BadInput
-from behavior.event import SECOND_US
-from behavior.manifest import MODEL_FILE, VOCABULARIES_FILE, check_features
+from behavior.manifest import Manifest
 from behavior.plan import Plan
-from deployment.zone import offsets_at
-from training.bundle import read_bundle
-from training.dataset import codes_of, vectors
-from training.measured import Measured, day_parts, tenures
-from training.onnx_check import open_session, run
-from training.rows import Rows, ask, cutoff_instants, open_events, refuse_open_labels
-from training.targets import target_named
+from training.dataset import SLICE_ROWS, vectors
+from training.measured import Measured
+from training.propensity import Propensity
+from training.rows import Rows, ask, ask_exposures, cutoff_instants, open_events, refuse_open_labels
+from training.slices import slicers, together
+from training.targets import Target
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-Progress = Callable[[str, int, int], None]
+# Rows that explanations and distributions are made of, drawn evenly from all that were measured.
+SAMPLE_ROWS = 20_000
 
 
-def measure_bundle(
-    con: duckdb.DuckDBPyConnection,
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What a propensity said of m rows, and a sample of what it was shown: x float32[s, d], label uint8[s]."""
+
+    measured: Measured
+    x: np.ndarray
+    label: np.ndarray
+
+
+def answered(
+    propensity: Propensity,
     store: "FeatureStore",
     plan: Plan,
-    bundles: Path,
-    name: str,
+    rows: Rows,
     *,
-    cutoffs: Sequence[int],
-    threads: int,
-    progress: Progress = lambda what, done, all_: None,
-) -> Measured:
-    """The bundle on every user that is active at a cut-off and every candidate; a group is one user at one cut-off.
+    progress: Callable[[int, int], None] = lambda done, all_: None,
+) -> Answers:
+    """Ask a propensity all questions, a slice at a time: memory does not grow with the model's inputs."""
+    sampled = np.sort(np.random.default_rng(1).choice(len(rows), min(SAMPLE_ROWS, len(rows)), replace=False))
+    margin = np.empty(len(rows))
+    parts: list[Mapping[str, np.ndarray]] = []
+    shown = []
+    for start in range(0, len(rows), SLICE_ROWS):
+        end = min(start + SLICE_ROWS, len(rows))
+        part = vectors(
+            store, plan, propensity.inputs, rows.take(np.arange(start, end)), propensity.vocabularies, propensity.zone,
+            slicers=slicers(plan),
+        )  # fmt: skip
+        margin[start:end] = propensity.raw(part.x)
+        parts.append(part.slices)
+        shown.append(part.x[sampled[(sampled >= start) & (sampled < end)] - start])
+        progress(end, len(rows))
+    measured = Measured(
+        user=rows.instants.user[rows.instant].astype(np.int64),
+        group=rows.instant.astype(np.int64),
+        label=rows.label,
+        propensity=propensities(propensity.calibrated(margin)),
+        margin=margin,
+        slices=together(parts),
+    )
+    return Answers(measured, np.concatenate(shown), rows.label[sampled])
 
-    `con` has the archive as the view `events`; `name` is an id or a pointer. Raises BadInput if the bundle was trained
-    on anything at or after the first cut-off, or if the archive ends within the last one's horizon.
+
+def unseen_rows(con: duckdb.DuckDBPyConnection, target: Target, manifest: Manifest, cutoffs: Sequence[int]) -> Rows:
+    """Every eligible question at the cut-offs (of exposures: those from the first to the last one) with its answer.
+
+    `con` has the archive as the view `events`. Raises BadInput if the bundle has learned from what came after the first
+    cut-off, if the last one's horizon is not over, or if there is nothing to tell apart.
     """
-    manifest, files = read_bundle(bundles, name)
-    check_features(manifest, plan.fingerprints)
     if manifest.trained.end_us > min(cutoffs):
         raise BadInput(
             f"bundle {manifest.bundle_id} has learned from what came after the first cut-off; take a later one, "
             "or train with an earlier --until"
         )
-    target = target_named(manifest.target)
     refuse_open_labels(con, target, cutoffs)
     open_events(con, target)
-    rows = ask(con, target, cutoff_instants(con, target, cutoffs))
-    vocabularies = msgspec.json.decode(files[VOCABULARIES_FILE], type=dict[str, list[str]])
-    codes = {each: codes_of(texts) for each, texts in vocabularies.items()}
-    session = open_session(files[MODEL_FILE], threads)
-    margin = np.empty(len(rows))
-    starts = np.flatnonzero(np.diff(rows.t, prepend=rows.t[0] - 1)).tolist()
-    for done, (start, end) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
-        progress(f"measuring {manifest.bundle_id}", done, len(starts))
-        part = rows.take(np.arange(start, end))
-        margin[start:end] = run(session, vectors(store, plan, manifest.inputs, part, codes, manifest.zone))
-    progress(f"measuring {manifest.bundle_id}", len(starts), len(starts))
-    return Measured(
-        user=rows.instants.user[rows.instant].astype(np.int64),
-        group=rows.instant.astype(np.int64),
-        label=rows.label,
-        propensity=propensities(margin),
-        margin=margin,
-        slices=_slices(con, rows, manifest.zone),
-    )
-
-
-def _slices(con: duckdb.DuckDBPyConnection, rows: Rows, zone: str) -> dict[str, np.ndarray]:
-    """Tenure by the user's first event of the asked kind that was known, and the hour in the source's zone."""
-    instants = rows.instants
-    hour = (instants.t // SECOND_US + offsets_at(zone, instants.t)) // 3600 % 24
-    found = con.execute("SELECT user_id, min(e) FROM asked_events GROUP BY user_id").fetchall()
-    first = dict(found)
-    began = np.array([first[user] for user in instants.users], dtype=np.int64)[instants.user]
-    by_instant = {"tenure": tenures(instants.t - began), "hour": day_parts(hour)}
-    return {name: names[rows.instant] for name, names in by_instant.items()}
+    if target.entity == "exposure":
+        rows = ask_exposures(con, target, min(cutoffs), max(cutoffs))
+    else:
+        rows = ask(con, target, cutoff_instants(con, target, cutoffs))
+    if len(np.unique(rows.label)) < 2:
+        raise BadInput(
+            f"of {len(rows):,} questions between the first and the last cut-off, all have the same answer, so that "
+            "nothing can be measured; take other cut-offs"
+        )
+    return rows

@@ -6,11 +6,13 @@ verified → measured on users that it has not learned from → bundle
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
+import lightgbm
+import msgspec
 import numpy as np
 
 from behavior.calibration import Calibration
@@ -21,11 +23,12 @@ from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from training import bundle
 from training.calibrate import calibrate
 from training.dataset import codes_of, service_features, vectors
-from training.evaluation import evaluate, to_json
 from training.fit import Sample, fit, margins
+from training.measured import figures
+from training.measuring import answered
 from training.onnx_check import verify
 from training.onnx_export import export
-from training.propensity import Propensity, answered
+from training.propensity import Propensity
 from training.rows import Rows, ask, cutoff_instants, sundays
 from training.sampling import Recipe, Split, split, training_rows
 from training.steps import Progress, Step, Steps
@@ -56,73 +59,77 @@ class Trained:
     steps: Sequence[Step]
 
 
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Where a model learns from, and within which bounds.
+
+    con       has the archive as the view `events`
+    store     the feature store that joins features to questions
+    zone      IANA zone for users whose own offset is not known
+    """
+
+    con: duckdb.DuckDBPyConnection
+    store: "FeatureStore"
+    plan: Plan
+    zone: str
+    threads: int
+    recipe: Recipe = RECIPE
+
+
 def train(
-    con: duckdb.DuckDBPyConnection,
-    store: "FeatureStore",
-    plan: Plan,
+    learning: Learning,
     target: Target,
+    bundles: Path,
     *,
     until: int,
-    zone: str,
-    bundles: Path,
-    threads: int,
-    recipe: Recipe = RECIPE,
+    created: datetime,
     progress: Progress = lambda what, done, all_: None,
 ) -> Trained:
     """Fit the target on what was known before `until` (µs) and write the bundle; nothing at or after it is looked at.
 
-    `con` has the archive as the view `events`. Raises BadInput if a kind of event is absent that the target needs, or
-    there is too little history for a split by time.
+    No pointer moves. Equal data and `created` give the same bundle. Raises BadInput if a kind of event is absent that
+    the target needs, or there is too little history for a split by time.
     """
-    steps = Steps(progress)
+    steps, plan, recipe = Steps(progress), learning.plan, learning.recipe
     with steps.step("choosing rows"):
-        rows = training_rows(con, target, until=until, zone=zone, recipe=recipe)
+        rows = training_rows(learning.con, target, until=until, zone=learning.zone, recipe=recipe)
         parts = split(rows, until=until, target=target, recipe=recipe)
-    inputs = inputs_of(store, target)
+    inputs = inputs_of(learning.store, target)
     vocabularies = freeze_vocabularies(plan, inputs, rows.take(parts.fit))
     codes = {name: codes_of(texts) for name, texts in vocabularies.items()}
     with steps.step("joining features") as tell:
         chosen = rows.take(np.concatenate([parts.fit, parts.stop, parts.calibrate]))
-        x = vectors(store, plan, inputs, chosen, codes, zone, progress=tell).x
+        x = vectors(learning.store, plan, inputs, chosen, codes, learning.zone, progress=tell).x
     samples = _samples(x, chosen, parts)
-    with steps.step("fitting"):
-        booster = fit(*samples.fit, inputs, valid=samples.stop, seed=recipe.seed, threads=threads)
-    with steps.step("calibrating"):
-        shown, label, weight = samples.calibrate
-        calibration = calibrate(margins(booster, shown, threads=threads), label, weight)
-    with steps.step("verifying ONNX"):
-        onnx = export(booster)
-        difference = verify(booster, onnx, shown, threads=threads)
-    fitted = Propensity(tuple(inputs), codes, zone, calibration, lambda rows: margins(booster, rows, threads=threads))
+    fitted = _fitted(samples, inputs, learning, steps)
+    propensity = Propensity(tuple(inputs), codes, learning.zone, fitted.calibration, fitted.raw)
     with steps.step("measuring") as tell:
-        unseen = held_back(con, target, rows, parts, until=until, zone=zone)
-        answers = answered(fitted, store, plan, unseen, parted=False, progress=tell)
-        measured = evaluate(
-            unseen.instants.user[unseen.instant], unseen.instant, unseen.label, {target.name: answers.propensity},
-            propensities=[target.name], replicates=REPLICATES,
-        )  # fmt: skip
-        metrics = to_json(measured)
+        unseen = held_back(learning, target, rows, parts, until=until)
+        measured = answered(propensity, learning.store, plan, unseen, progress=tell).measured
+        metrics = {
+            each.title: {name: msgspec.to_builtins(figure.estimate) for name, figure in each.figures.items()}
+            for each in figures(measured, replicates=REPLICATES)
+        }
     made = bundle.Trained(
         target=target.name,
         entity=target.entity,
         inputs=inputs,
         fingerprints=plan.fingerprints,
-        zone=zone,
+        zone=learning.zone,
         trained=Span(int(chosen.t.min()), until),
         rows={"fit": len(parts.fit), "stop": len(parts.stop), "calibrate": len(parts.calibrate)},
         metrics=metrics,
-        export_difference=difference,
-        model_onnx=onnx,
-        model_text=booster.model_to_string(),
+        export_difference=fitted.onnx_difference,
+        model_onnx=fitted.onnx,
+        model_text=fitted.booster.model_to_string(),
         vocabularies=vocabularies,
         golden_x=_golden(samples.calibrate[0], recipe.seed),
-        calibration=calibration,
+        calibration=fitted.calibration,
     )
-    bundle_id = bundle.write_bundle(bundles, made, datetime.now(UTC))
-    bundle.point(bundles, "current", bundle_id)
     return Trained(
-        bundle_id, target.name, len(parts.fit), len(parts.stop), len(parts.calibrate), float(samples.fit[1].mean()),
-        booster.num_trees(), difference, calibration, metrics, tuple(steps.done),
+        bundle.write_bundle(bundles, made, created), target.name, len(parts.fit), len(parts.stop), len(parts.calibrate),
+        float(samples.fit[1].mean()), fitted.booster.num_trees(), fitted.onnx_difference, fitted.calibration, metrics,
+        tuple(steps.done),
     )  # fmt: skip
 
 
@@ -146,18 +153,16 @@ def freeze_vocabularies(plan: Plan, inputs: Sequence[str], rows: Rows) -> dict[s
     return dict.fromkeys([name for name in inputs if name == CANDIDATE_INPUT or name in texts], categories)
 
 
-def held_back(
-    con: duckdb.DuckDBPyConnection, target: Target, rows: Rows, parts: Split, *, until: int, zone: str
-) -> Rows:
+def held_back(learning: Learning, target: Target, rows: Rows, parts: Split, *, until: int) -> Rows:
     """Questions to users that the model has not learned from, none thinned out: what its metrics are measured on."""
     if target.entity != "user_category":
         return rows.take(parts.calibrate)
     calibrated = rows.instants.user[rows.instant[parts.calibrate]]
     users = {rows.instants.users[place] for place in np.unique(calibrated)}
     last = until - target.horizon_us
-    instants = cutoff_instants(con, target, sundays(last - target.valid_us, last, zone))
+    instants = cutoff_instants(learning.con, target, sundays(last - target.valid_us, last, learning.zone))
     known = np.array([user in users for user in instants.users], dtype=bool)
-    return ask(con, target, instants.take(np.flatnonzero(known[instants.user])))
+    return ask(learning.con, target, instants.take(np.flatnonzero(known[instants.user])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,31 @@ class _Samples:
     fit: Sample
     stop: Sample
     calibrate: Sample
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    booster: lightgbm.Booster
+    calibration: Calibration
+    onnx: bytes
+    onnx_difference: float
+    threads: int
+
+    def raw(self, x: np.ndarray) -> np.ndarray:
+        return margins(self.booster, x, threads=self.threads)
+
+
+def _fitted(samples: _Samples, inputs: Sequence[str], learning: Learning, steps: Steps) -> _Fitted:
+    threads = learning.threads
+    with steps.step("fitting"):
+        booster = fit(*samples.fit, inputs, valid=samples.stop, seed=learning.recipe.seed, threads=threads)
+    with steps.step("calibrating"):
+        x, label, weight = samples.calibrate
+        calibration = calibrate(margins(booster, x, threads=threads), label, weight)
+    with steps.step("verifying ONNX"):
+        onnx = export(booster)
+        difference = verify(booster, onnx, x, threads=threads)
+    return _Fitted(booster, calibration, onnx, difference, threads)
 
 
 def _samples(x: np.ndarray, rows: Rows, parts: Split) -> _Samples:

@@ -44,7 +44,7 @@ def compare(
     from training.bundle import read_bundle, resolve
     from training.compare import compare as paired
     from training.compare import render
-    from training.measuring import measure_bundle
+    from training.evaluate import measure_bundle
     from training.rows import local_midnights
     from training.store import open_store
 
@@ -59,7 +59,7 @@ def compare(
             measure_bundle(
                 events, store, plan, settings.bundles, name, cutoffs=local_midnights(first, last, settings.zone),
                 threads=settings.thread_count, progress=tell,
-            )
+            ).measured
             for name in names
         ]  # fmt: skip
         tell("resampling users", 0, 1)

@@ -1,6 +1,7 @@
 """`opportune train` and `opportune evaluate`: from the archive to a bundle, and how good it is."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -36,18 +37,23 @@ def train(
     as_json
         Print one JSON object instead of a sentence.
     """
+    from training.bundle import point
     from training.rows import latest
     from training.store import open_store
     from training.targets import target_named
+    from training.train import Learning
     from training.train import train as fit
 
     settings = load()
     with progress() as tell, events_of(settings) as events:
+        learning = Learning(
+            events, open_store(settings), load_plan(settings.plan), settings.zone, settings.thread_count
+        )
         trained = fit(
-            events, open_store(settings), load_plan(settings.plan), target_named(target),
-            until=latest(events) + 1 if until is None else local_midnight(until, settings), zone=settings.zone,
-            bundles=settings.bundles, threads=settings.thread_count, progress=tell,
+            learning, target_named(target), settings.bundles, created=datetime.now(UTC), progress=tell,
+            until=latest(events) + 1 if until is None else local_midnight(until, settings),
         )  # fmt: skip
+        point(settings.bundles, "current", trained.bundle_id)
     text = (
         f"bundle {trained.bundle_id} is current: {trained.trees} trees from {trained.fit_rows:,} rows, "
         f"ONNX within {trained.onnx_difference:.1e} of LightGBM"
