@@ -297,7 +297,7 @@ def _feature_server(settings: Settings) -> Iterator[str]:
         command = [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "-c", str(settings.feature_repo)]
         serve = ["serve", "--host", "127.0.0.1", "--port", str(reserved.port), "--no-access-log", "--workers", "1"]
         with (settings.run / "feature_server.log").open("wb") as log:
-            process = subprocess.Popen([*command, *serve], env=settings.childenvironment(), stdout=log, stderr=log)
+            process = subprocess.Popen([*command, *serve], env=settings.child_environment(), stdout=log, stderr=log)
         url, deadline = f"http://127.0.0.1:{reserved.port}", time.monotonic() + 90
         try:
             while not _answers(f"{url}/health"):
