@@ -74,11 +74,11 @@ def paired(
 
 
 def render(comparison: Comparison) -> Table:
-    """A table for people: the first − the second per slice; green is better and red is worse beyond the interval."""
+    """A table for people: first − second per slice; ✓ is better and ✗ is worse, beyond the interval."""
     head = comparison.slices[0]
     title = (
         f"{comparison.first} − {comparison.second}: {head.rows:,} rows, {head.users:,} users; "
-        f"95 % intervals from {comparison.replicates} resamplings of users; worse or better beyond them is marked"
+        f"95 % intervals from {comparison.replicates} resamplings of users; ✓ better, ✗ worse beyond them"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("")
@@ -97,12 +97,11 @@ def render(comparison: Comparison) -> Table:
 
 
 def difference_cell(metric: str, difference: Estimate | None) -> str:
-    """A difference with its interval, in the colour of what it means."""
+    """A difference over its interval, with a mark if it is sure."""
     if difference is None:
         return "–"
-    text = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]".replace("[", "\\[")
-    sign = verdict(metric, difference)
-    return {"better": f"[green]{text} better[/green]", "worse": f"[red]{text} worse[/red]"}.get(sign, text)
+    colour, mark = {"better": ("green", " ✓"), "worse": ("red", " ✗")}.get(verdict(metric, difference), ("none", ""))
+    return f"[{colour}]{difference.value:+.4f}{mark}[/]\n\\[{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
 def verdict(metric: str, difference: Estimate) -> str:

@@ -20,7 +20,7 @@ from training.curves import curves
 from training.evaluation import REPLICATES, Evaluation
 from training.importance import PERMUTED_INPUTS, permutation, shap
 from training.measured import Measured, figures
-from training.report_page import Page, page
+from training.report_page import Findings, Page, page
 
 # More measured rows than this are thinned to those of some users, drawn at random; the page says so.
 MOST_ROWS = 1_000_000
@@ -89,7 +89,20 @@ def render(report: ReportInput) -> str:
 
 
 def _page(report: ReportInput) -> Page:
-    manifest = report.manifest
+    found = _findings(report)
+    inputs = report.manifest.inputs
+    svgs = {
+        "curves": plots.roc_and_precision(found.curves),
+        "lift": plots.lift(found.curves),
+        "calibration": plots.calibration(found.curves),
+        "beeswarm": plots.beeswarm(found.shap, inputs),
+        "permutation": plots.permutation(found.permuted, inputs),
+    }
+    # The SVG is our own, made of numbers and of texts that matplotlib escapes; all else is escaped by the template.
+    return page(found, {name: Markup(svg) for name, svg in svgs.items()})  # noqa: S704
+
+
+def _findings(report: ReportInput) -> Findings:
     current = report.current
     measured, other = _thinned(report.measured, current.measured if current else None)
     if other is None:
@@ -97,40 +110,30 @@ def _page(report: ReportInput) -> Page:
     else:
         pairs = paired(measured, other, replicates=report.replicates)
         ours = [first for first, _ in pairs]
-    drawn = curves(measured, replicates=report.replicates)
     added = shap(report.booster_text, report.x, threads=report.threads)
-    strongest = np.argsort(-added.mean, kind="stable")[:PERMUTED_INPUTS]
     calibration = report.calibration or Calibration(1.0, 0.0)
-    lost = permutation(
-        report.booster_text, report.x, report.label, strongest,
-        lambda margin: propensities(calibration.margins(margin)), threads=report.threads,
-    )  # fmt: skip
-    svgs = {
-        "curves": plots.roc_and_precision(drawn),
-        "lift": plots.lift(drawn),
-        "calibration": plots.calibration(drawn),
-        "beeswarm": plots.beeswarm(added, manifest.inputs),
-        "permutation": plots.permutation(lost, manifest.inputs),
-    }
-    return page(
-        manifest,
+    return Findings(
+        manifest=report.manifest,
         question=report.question,
         revision=report.revision,
         measured_on=report.measured_on,
-        thinned=(len(measured), len(report.measured)),
+        measured_rows=len(report.measured),
         replicates=report.replicates,
         slices=ours,
         pairs=pairs,
         evaluation=report.evaluation,
-        curves=drawn,
+        curves=curves(measured, replicates=report.replicates),
         calibration=report.calibration,
         shap=added,
-        permuted=lost,
+        permuted=permutation(
+            report.booster_text, report.x, report.label, np.argsort(-added.mean, kind="stable")[:PERMUTED_INPUTS],
+            lambda margin: propensities(calibration.margins(margin)), threads=report.threads,
+        ),
         drift=(report.reference, report.test),
-        changes=changes(current.manifest, current.booster_text, manifest, report.booster_text) if current else None,
-        # The SVG is our own, made of numbers and of texts that matplotlib escapes; all else is escaped by the template.
-        plots={name: Markup(svg) for name, svg in svgs.items()},  # noqa: S704
-    )
+        changes=changes(current.manifest, current.booster_text, report.manifest, report.booster_text)
+        if current
+        else None,
+    )  # fmt: skip
 
 
 def _thinned(measured: Measured, other: Measured | None) -> tuple[Measured, Measured | None]:

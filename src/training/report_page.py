@@ -15,7 +15,7 @@ from training.changes import Changes
 from training.compare import TITLES, verdict
 from training.curves import Curves
 from training.evaluation import Estimate, Evaluation
-from training.importance import REPEATS, Permuted, Shap
+from training.importance import PERMUTED_ROWS, REPEATS, Permuted, Shap
 from training.measured import SMALLEST_CLASS, SMALLEST_ROWS, SMALLEST_USERS, Slice
 
 # The usual reading of the stability index (behavior.distribution.stability_index).
@@ -33,10 +33,11 @@ _SECTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell of a table; `mark` is a class of the page's style: good, bad, soft, left."""
+    """One cell of a table: its text, what stands smaller under it, and a class of the page's style (good, bad, soft)."""
 
     text: str
     mark: str = ""
+    under: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,59 +97,67 @@ class Page:
     footer: str
 
 
-def page(
-    manifest: Manifest,
-    *,
-    question: str,
-    revision: str,
-    measured_on: str,
-    thinned: tuple[int, int],
-    replicates: int,
-    slices: Sequence[Slice],
-    pairs: Sequence[tuple[Slice, Slice]] | None,
-    evaluation: Evaluation | None,
-    curves: Curves,
-    calibration: Calibration | None,
-    shap: Shap,
-    permuted: Sequence[Permuted],
-    drift: tuple[Mapping[str, Distribution], Mapping[str, Distribution]],
-    changes: Changes | None,
-    plots: Mapping[str, str],
-) -> Page:
-    """The page of what was found; `thinned` says how many of how many measured rows the figures are made of."""
-    everything = slices[0]
+@dataclass(frozen=True, slots=True, eq=False)
+class Findings:
+    """What was found of a bundle, before it is put into words.
+
+    measured_rows   how many rows were measured; `slices` may be made of those of some users only
+    pairs           (ours, the current bundle's) per slice, where both were measured
+    drift           distributions of training and of test rows
+    """
+
+    manifest: Manifest
+    question: str
+    revision: str
+    measured_on: str
+    measured_rows: int
+    replicates: int
+    slices: Sequence[Slice]
+    pairs: Sequence[tuple[Slice, Slice]] | None
+    evaluation: Evaluation | None
+    curves: Curves
+    calibration: Calibration | None
+    shap: Shap
+    permuted: Sequence[Permuted]
+    drift: tuple[Mapping[str, Distribution], Mapping[str, Distribution]]
+    changes: Changes | None
+
+
+def page(found: Findings, plots: Mapping[str, str]) -> Page:
+    """The page of what was found; plots are SVG by name."""
+    manifest, changes = found.manifest, found.changes
     return Page(
         title=manifest.bundle_id,
-        question=question,
-        facts=_facts(manifest, revision),
+        question=found.question,
+        facts=_facts(manifest, found.revision),
         sections=_SECTIONS,
-        measured_on=_measured_on(measured_on, everything, thinned),
-        replicates=replicates,
+        measured_on=_measured_on(found),
+        replicates=found.replicates,
         tiles=tuple(
-            Tile(TITLES[metric], f"{found.value:.4f}", _bounds(found))
-            for metric, found in _estimates(everything).items()
+            Tile(TITLES[metric], f"{estimate.value:.4f}", _bounds(estimate))
+            for metric, estimate in _estimates(found.slices[0]).items()
         ),
-        baselines=_baselines(evaluation) if evaluation else None,
+        baselines=_baselines(found.evaluation) if found.evaluation else None,
         plots=plots,
-        calibration_told=_calibration_told(calibration),
-        reliability=_reliability(curves),
-        shap_told=f"TreeSHAP of {len(shap.x):,} test rows: what each input adds to the margin (log-odds). A point is a "
-        "row, blue where the input's value is low, orange where it is high, grey where it is missing.",
-        importance=_importance(manifest, shap, permuted),
-        permutation_told=f"How much the log loss rises when one input is shuffled over the rows: mean and spread of "
-        f"{REPEATS} shufflings, for the {len(permuted)} inputs that TreeSHAP calls strongest. Inputs that stand in for "
-        "each other lose little one at a time.",
-        slices_told=_slices_told(slices),
-        slices=_slices(slices),
-        drift_told=_drift_told(*drift),
-        drift=_drift(*drift),
+        calibration_told=_calibration_told(found.calibration),
+        reliability=_reliability(found.curves),
+        shap_told=f"TreeSHAP of {len(found.shap.x):,} test rows: what each input adds to the margin (log-odds). A "
+        "point is a row: blue where the input's value is low, orange where it is high, grey where it is missing.",
+        importance=_importance(manifest, found.shap, found.permuted),
+        permutation_told="How much the log loss rises when one input is shuffled over at most "
+        f"{PERMUTED_ROWS:,} test rows: mean ± spread of {REPEATS} shufflings, for the {len(found.permuted)} inputs that "
+        "TreeSHAP calls strongest. Inputs that stand in for each other lose little one at a time.",
+        slices_told=_slices_told(found.slices),
+        slices=_slices(found.slices),
+        drift_told=_drift_told(*found.drift),
+        drift=_drift(*found.drift),
         changes=changes,
-        changes_told="First the paired differences on the same rows, new − current."
-        if pairs
-        else "The two were not measured on the same rows, so that metrics are not compared.",
-        differences=_differences(pairs) if pairs else None,
+        changes_told="Paired differences on the same rows: this bundle − the current one."
+        if found.pairs
+        else "The two were not measured on the same rows, so that their metrics are not compared.",
+        differences=_differences(found.pairs) if found.pairs else None,
         parameters=_parameters(changes) if changes and changes.parameters else None,
-        footer=f"Made by `opportune` from the bundle created {manifest.created}. One file; nothing is loaded.",
+        footer=f"Made by `opportune` from {manifest.bundle_id}. One file: nothing is loaded from elsewhere.",
     )
 
 
@@ -173,12 +182,12 @@ def _span(span: Span, zone_name: str) -> str:
     return f"{' to '.join(days)} ({zone_name}; labels included)"
 
 
-def _measured_on(told: str, everything: Slice, thinned: tuple[int, int]) -> str:
-    share = everything.positives / everything.rows
-    count = f"{everything.rows:,} rows of {everything.users:,} users, {share:.2%} positive."
-    kept, of = thinned
-    capped = "" if kept == of else f" They are all rows of some users, drawn at random from {of:,} measured rows."
-    return f"{told} {count}{capped}".strip()
+def _measured_on(found: Findings) -> str:
+    head = found.slices[0]
+    count = f"{head.rows:,} rows of {head.users:,} users, {head.positives / head.rows:.2%} positive."
+    of = found.measured_rows
+    capped = "" if head.rows == of else f" They are all rows of some users, drawn at random from {of:,} measured rows."
+    return f"{found.measured_on} {count}{capped}".strip()
 
 
 def _baselines(evaluation: Evaluation) -> Table:
@@ -195,16 +204,14 @@ def _baselines(evaluation: Evaluation) -> Table:
 def _calibration_told(calibration: Calibration | None) -> str:
     if calibration is None:
         return "This bundle is not calibrated: before and after are the same."
-    return (
-        f"Calibrated margin = {calibration.slope:.4f} × margin {calibration.intercept:+.4f}, fitted on rows of its own."
-    )
+    return f"Calibrated margin = {calibration.slope:.4f} × margin {_minus(f'{calibration.intercept:+.4f}')}, fitted on rows of its own."
 
 
 def _reliability(found: Curves) -> Table:
     """Bins of calibrated propensity."""
     part = found.after
     rows = (
-        (Cell(f"{place + 1}"), Cell(f"{mean:.4f}"), Cell(f"{share:.4f}"), Cell(f"{share - mean:+.4f}"),
+        (Cell(f"{place + 1}"), Cell(f"{mean:.4f}"), Cell(f"{share:.4f}"), Cell(_minus(f"{share - mean:+.4f}")),
          Cell(f"{rows:,}"), Cell(f"{positives:,}"))
         for place, (mean, share, rows, positives) in enumerate(
             zip(part.mean, part.share, part.rows, part.positives, strict=True)
@@ -220,7 +227,7 @@ def _importance(manifest: Manifest, shap: Shap, permuted: Sequence[Permuted]) ->
     rows = []
     for place in np.argsort(-mean, kind="stable").tolist():
         drop = lost.get(place)
-        told = "–" if drop is None else f"{drop.mean:+.5f} ± {drop.spread:.5f}"
+        told = "–" if drop is None else _minus(f"{drop.mean:+.5f} ± {drop.spread:.5f}")
         rows.append(
             (Cell(manifest.inputs[place]), Cell(f"{mean[place]:.4f}"), Cell(f"{mean[place] / total:.1%}"), Cell(told))
         )
@@ -303,14 +310,19 @@ def _estimates(found: Slice) -> dict[str, Estimate]:
 def _interval(found: Estimate | None, mark: str = "") -> Cell:
     if found is None or np.isnan(found.value):
         return Cell("–", "soft")
-    return Cell(f"{found.value:.4f} {_bounds(found)}", mark)
+    return Cell(f"{found.value:.4f}", mark, _bounds(found))
 
 
 def _signed(metric: str, found: Estimate | None) -> Cell:
     if found is None or np.isnan(found.value):
         return Cell("–", "soft")
     mark = {"better": "good", "worse": "bad"}.get(verdict(metric, found), "")
-    return Cell(f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]", mark)
+    return Cell(_minus(f"{found.value:+.4f}"), mark, _minus(f"[{found.low:+.4f}, {found.high:+.4f}]"))
+
+
+def _minus(text: str) -> str:
+    """With the sign that is as wide as a plus, so that columns stand straight."""
+    return text.replace("-", "−")
 
 
 def _bounds(found: Estimate) -> str:
