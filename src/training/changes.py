@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from behavior.manifest import Manifest
 
 _PARAMETER = re.compile(r"^\[(\w+): (.*)\]$", re.MULTILINE)
-# What LightGBM writes down of the run, not of the model.
+# What LightGBM writes down of the run, not of the model. Its other seeds (*_seed) all follow from `seed`.
 _OF_THE_RUN = frozenset({"num_threads", "machines", "machine_list_filename", "data", "valid", "output_model"})
 
 
@@ -46,7 +46,11 @@ def changes(older: Manifest, older_text: str, newer: Manifest, newer_text: str) 
 
 def _parameters(text: str) -> dict[str, str]:
     """LightGBM's parameters as it wrote them at the end of the model, and how many trees there are."""
-    found = {name: value for name, value in _PARAMETER.findall(text) if name not in _OF_THE_RUN}
+    found = {
+        name: value
+        for name, value in _PARAMETER.findall(text)
+        if name not in _OF_THE_RUN and not name.endswith("_seed")
+    }
     return {"trees": str(len(re.findall(r"^Tree=\d+$", text, re.MULTILINE)))} | found
 
 

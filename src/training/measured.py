@@ -148,7 +148,8 @@ class Slice:
 def figures(measured: Measured, *, replicates: int = REPLICATES, seed: int = 1) -> list[Slice]:
     """All rows first, then every slice of every declared kind that the rows tell, in the order of their names.
 
-    AUC, log loss and calibration error, and NDCG@10 if any group holds more than one row: a list of one has no order.
+    Figures are AUC, log loss and calibration error, and NDCG@10 if any group holds more than one row. A kind of which
+    the rows know one name only is all rows again, and left out.
     """
     users, user = np.unique(measured.user, return_inverse=True)
     groups, group = np.unique(measured.group, return_inverse=True)
@@ -157,9 +158,9 @@ def figures(measured: Measured, *, replicates: int = REPLICATES, seed: int = 1) 
     everything = np.arange(len(measured))
     found = [_slice(measured, ALL, ALL, everything, (user, group, weights), ranked)]
     for of in DECLARED:
-        if of in measured.slices:
-            for name, places in _parts(measured.slices[of]):
-                found.append(_slice(measured, of, name, places, (user, group, weights), ranked))
+        parts = _parts(measured.slices[of]) if of in measured.slices else []
+        for name, places in parts if len(parts) > 1 else []:
+            found.append(_slice(measured, of, name, places, (user, group, weights), ranked))
     return found
 
 

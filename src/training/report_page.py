@@ -33,7 +33,7 @@ _SECTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell of a table: its text, what stands smaller under it, and a class of the page's style (good, bad, soft)."""
+    """One cell of a table: its text, a class of the page's style (good, bad, soft), and what stands small under it."""
 
     text: str
     mark: str = ""
@@ -145,8 +145,8 @@ def page(found: Findings, plots: Mapping[str, str]) -> Page:
         "point is a row: blue where the input's value is low, orange where it is high, grey where it is missing.",
         importance=_importance(manifest, found.shap, found.permuted),
         permutation_told="How much the log loss rises when one input is shuffled over at most "
-        f"{PERMUTED_ROWS:,} test rows: mean ± spread of {REPEATS} shufflings, for the {len(found.permuted)} inputs that "
-        "TreeSHAP calls strongest. Inputs that stand in for each other lose little one at a time.",
+        f"{PERMUTED_ROWS:,} test rows: mean ± spread of {REPEATS} shufflings, for the {len(found.permuted)} inputs "
+        "that TreeSHAP calls strongest. Inputs that stand in for each other lose little one at a time.",
         slices_told=_slices_told(found.slices),
         slices=_slices(found.slices),
         drift_told=_drift_told(*found.drift),
@@ -204,7 +204,8 @@ def _baselines(evaluation: Evaluation) -> Table:
 def _calibration_told(calibration: Calibration | None) -> str:
     if calibration is None:
         return "This bundle is not calibrated: before and after are the same."
-    return f"Calibrated margin = {calibration.slope:.4f} × margin {_minus(f'{calibration.intercept:+.4f}')}, fitted on rows of its own."
+    intercept = _minus(f"{calibration.intercept:+.4f}")
+    return f"Calibrated margin = {calibration.slope:.4f} × margin {intercept}, fitted on rows of its own."
 
 
 def _reliability(found: Curves) -> Table:
@@ -251,9 +252,12 @@ def _slices(slices: Sequence[Slice]) -> Table:
         found = _estimates(each)
         cells = (_interval(found.get(metric), "" if each.judged else "soft") for metric in TITLES)
         counts = (Cell(f"{count:,}") for count in (each.rows, each.users, each.positives))
-        judged = Cell("judged") if each.judged else Cell(f"not judged: {each.why_not}", "soft")
-        rows.append((Cell(each.title), *counts, *cells, judged))
-    return Table(("slice", "rows", "users", "positives", *TITLES.values(), ""), tuple(rows))
+        rows.append((_slice(each), *counts, *cells))
+    return Table(("slice", "rows", "users", "positives", *TITLES.values()), tuple(rows))
+
+
+def _slice(of: Slice) -> Cell:
+    return Cell(of.title) if of.judged else Cell(of.title, "soft", f"not judged: {of.why_not}")
 
 
 def _drift_told(reference: Mapping[str, Distribution], test: Mapping[str, Distribution]) -> str:
@@ -278,13 +282,14 @@ def _drift(reference: Mapping[str, Distribution], test: Mapping[str, Distributio
 
 def _drift_line(name: str, index: float, reference: Distribution, test: Distribution) -> Drift:
     pairs = [*zip(reference.shares, test.shares, strict=True), (reference.missing, test.missing)]
-    most = max(max(pair) for pair in pairs)
+    # The bin of all other codes is often the greatest by far, and would press the rest flat.
+    most = max(max(pair) for pair in (pairs if reference.codes is None else pairs[: len(reference.codes)] or pairs))
     return Drift(
         name,
         f"{index:.3f}",
         "bad" if index > SHIFTED else "" if index > STABLE else "soft",
         (f"{reference.missing:.1%}", f"{test.missing:.1%}"),
-        tuple((left / most, right / most) for left, right in pairs),
+        tuple((min(left / most, 1), min(right / most, 1)) for left, right in pairs),
     )
 
 
@@ -293,9 +298,8 @@ def _differences(pairs: Sequence[tuple[Slice, Slice]]) -> Table:
     for ours, theirs in pairs:
         found = {metric: ours.figures[metric].less(theirs.figures[metric]).estimate for metric in ours.figures}
         cells = (_signed(metric, found.get(metric)) for metric in TITLES)
-        judged = Cell("") if ours.judged else Cell(f"not judged: {ours.why_not}", "soft")
-        rows.append((Cell(ours.title), *cells, judged))
-    return Table(("slice", *TITLES.values(), ""), tuple(rows))
+        rows.append((_slice(ours), *cells))
+    return Table(("slice", *TITLES.values()), tuple(rows))
 
 
 def _parameters(found: Changes) -> Table:
