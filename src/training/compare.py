@@ -77,31 +77,22 @@ def render(comparison: Comparison) -> Table:
     """A table for people: first − second per slice; ✓ is better and ✗ is worse, beyond the interval."""
     head = comparison.slices[0]
     title = (
-        f"{comparison.first} − {comparison.second}: {head.rows:,} rows, {head.users:,} users; "
-        f"95 % intervals from {comparison.replicates} resamplings of users; ✓ better, ✗ worse beyond them"
+        f"{comparison.first} − {comparison.second}: {head.rows:,} rows, {head.users:,} users, {head.positives:,} "
+        f"positive; 95 % intervals from {comparison.replicates} resamplings of users; ✓ better, ✗ worse beyond them"
     )
     table = Table(title=title, title_justify="left")
-    table.add_column("")
-    table.add_column("rows", justify="right")
-    table.add_column("positive", justify="right")
+    table.add_column("", overflow="fold")
+    table.add_column("rows", justify="right", no_wrap=True)
     for heading in TITLES.values():
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, metrics in ((comparison.first, head.first), (comparison.second, head.second)):
-        table.add_row(name, f"{head.rows:,}", f"{head.positives:,}", *(_plain(metrics.get(each)) for each in TITLES))
+        table.add_row(name, f"{head.rows:,}", *(_plain(metrics.get(each)) for each in TITLES))
     table.add_section()
     for each in comparison.slices:
         title = each.title if each.judged else f"{each.title} (not judged: {each.why_not})"
-        cells = (difference_cell(metric, each.differences.get(metric)) for metric in TITLES)
-        table.add_row(title, f"{each.rows:,}", f"{each.positives:,}", *cells)
+        cells = (_signed(metric, each.differences.get(metric), each.judged) for metric in TITLES)
+        table.add_row(title, f"{each.rows:,}", *cells)
     return table
-
-
-def difference_cell(metric: str, difference: Estimate | None) -> str:
-    """A difference over its interval, with a mark if it is sure."""
-    if difference is None:
-        return "–"
-    colour, mark = {"better": ("green", " ✓"), "worse": ("red", " ✗")}.get(verdict(metric, difference), ("none", ""))
-    return f"[{colour}]{difference.value:+.4f}{mark}[/]\n\\[{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
 def verdict(metric: str, difference: Estimate) -> str:
@@ -109,6 +100,15 @@ def verdict(metric: str, difference: Estimate) -> str:
     if not difference.excludes_zero:
         return ""
     return "better" if (difference.value > 0) == HIGHER_IS_BETTER[metric] else "worse"
+
+
+def _signed(metric: str, difference: Estimate | None, judged: bool) -> str:
+    """A difference over its interval, with a mark if it is sure and the slice large enough."""
+    if difference is None:
+        return "–"
+    sure = verdict(metric, difference) if judged else ""
+    colour, mark = {"better": ("green", " ✓"), "worse": ("red", " ✗")}.get(sure, ("none", ""))
+    return f"[{colour}]{difference.value:+.4f}{mark}[/]\n\\[{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
 def _plain(estimate: Estimate | None) -> str:

@@ -12,7 +12,7 @@ Calibrate = Callable[[np.ndarray], np.ndarray]
 
 # TreeSHAP takes 0.6 to 3 ms a row; a mean over so many rows has settled.
 SHAP_ROWS = 1000
-PERMUTED_ROWS, PERMUTED_INPUTS, REPEATS = 2000, 20, 5
+PERMUTED_ROWS, PERMUTED_INPUTS, REPEATS = 4000, 20, 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)

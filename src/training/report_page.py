@@ -297,7 +297,7 @@ def _differences(pairs: Sequence[tuple[Slice, Slice]]) -> Table:
     rows = []
     for ours, theirs in pairs:
         found = {metric: ours.figures[metric].less(theirs.figures[metric]).estimate for metric in ours.figures}
-        cells = (_signed(metric, found.get(metric)) for metric in TITLES)
+        cells = (_signed(metric, found.get(metric), ours.judged) for metric in TITLES)
         rows.append((_slice(ours), *cells))
     return Table(("slice", *TITLES.values()), tuple(rows))
 
@@ -317,10 +317,10 @@ def _interval(found: Estimate | None, mark: str = "") -> Cell:
     return Cell(f"{found.value:.4f}", mark, _bounds(found))
 
 
-def _signed(metric: str, found: Estimate | None) -> Cell:
+def _signed(metric: str, found: Estimate | None, judged: bool = True) -> Cell:
     if found is None or np.isnan(found.value):
         return Cell("–", "soft")
-    mark = {"better": "good", "worse": "bad"}.get(verdict(metric, found), "")
+    mark = {"better": "good", "worse": "bad"}.get(verdict(metric, found), "") if judged else "soft"
     return Cell(_minus(f"{found.value:+.4f}"), mark, _minus(f"[{found.low:+.4f}, {found.high:+.4f}]"))
 
 

@@ -250,6 +250,20 @@ def test_evaluate_measures_the_bundle_beside_the_baselines(
     assert found["scores"]["purchase_7d"]["auc"]["value"] > found["scores"]["popularity"]["auc"]["value"]
 
 
+def test_compare_measures_two_bundles_on_the_same_rows(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
+    """`opportune compare --json` of a bundle beside itself: real figures on all rows, and no difference."""
+    assert (
+        run(["compare", "current", "current", "--first", TODAY, "--last", TODAY, "--replicates", "20", "--json"]) == 0
+    )
+    found = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert found["first"] == found["second"]
+    head = found["slices"][0]
+    assert head["name"] == "all"
+    assert head["first"] == head["second"]
+    assert head["first"]["auc"]["value"] > 0.5
+    assert head["differences"]["auc"] == {"value": 0, "low": 0, "high": 0}
+
+
 def test_hour_and_weekday_vary_in_the_training_rows(settings: Settings) -> None:
     """Training instants are request-like: every weekday and most hours of the users' local day are among them."""
     recipe = Recipe(max_rows=20_000)
