@@ -4,6 +4,7 @@ Each figure keeps its bootstrap replicates, and equal rows with an equal seed ar
 difference of two models is the difference of their replicates: report, compare and gate are all made of `figures`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -165,18 +166,19 @@ def figures(measured: Measured, *, replicates: int = REPLICATES, seed: int = 1) 
 
 
 def _parts(names: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Each name with the places of its rows; by the number that a name begins with, then by name."""
+    """Each name with the places of its rows, in the order of the first number in a name, then of names."""
     # Arrow's hashing: sorting two million Python strings takes longer than all that follows.
     encoded = pa.array(names, type=pa.string()).dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     texts = encoded.dictionary.to_pylist()
-    order = sorted(range(len(texts)), key=lambda code: (_leading(texts[code]), texts[code]))
+    order = sorted(range(len(texts)), key=lambda code: _rank(texts[code]))
     return [(texts[code], np.flatnonzero(codes == code)) for code in order]
 
 
-def _leading(name: str) -> int:
-    number = name.split(" ", 1)[0]
-    return int(number) if number.isdecimal() else -1
+def _rank(name: str) -> tuple[int, bool, str]:
+    """So that "under 90 days" stands before "90 to 180 days", and "morning 6-11" before "afternoon 12-17"."""
+    number = re.search(r"\d+", name)
+    return (int(number[0]), number.start() == 0, name) if number else (-1, False, name)
 
 
 def _slice(

@@ -1,5 +1,7 @@
 """Figures per slice: the metrics of the house on each slice's own rows, on one resampling of all users."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,22 @@ def test_a_slice_is_measured_on_its_own_rows() -> None:
             assert found[name].figures[metric].value == pytest.approx(told.scores[0].metrics[metric].value, abs=1e-12)
         assert (found[name].users, found[name].positives) == (len(np.unique(mine.user)), int(mine.label.sum()))
     assert found["New"].figures["auc"].value < found["Loyal"].figures["auc"].value - 0.1
+
+
+def test_slices_stand_in_the_order_of_what_they_count() -> None:
+    """Tenures and hours by their numbers, whatever word stands before them; a kind of one name is all rows again."""
+    rows = measured(noisy(0.5))
+    tenure = np.array(["180 to 270 days", "over 270 days", "unknown", "under 90 days", "90 to 180 days"], dtype=object)
+    hour = np.array(["evening 18-23", "morning 6-11", "night 0-5", "afternoon 12-17"], dtype=object)
+    user = rows.user // 10
+    told = replace(
+        rows, slices={"hour": hour[user % 4], "tenure": tenure[user % 5], "persona": np.repeat(hour[:1], len(rows))}
+    )
+    assert [(each.of, each.name) for each in figures(told, replicates=2)[1:]] == [
+        *(("tenure", name) for name in ("unknown", "under 90 days", "90 to 180 days", "180 to 270 days",
+                                        "over 270 days")),
+        *(("hour", name) for name in ("night 0-5", "morning 6-11", "afternoon 12-17", "evening 18-23")),
+    ]  # fmt: skip
 
 
 def test_a_slice_is_drawn_as_often_as_among_all_users() -> None:
