@@ -10,9 +10,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from behavior.calibration import Calibration, propensities
-from behavior.distribution import Distribution
+from behavior.distribution import REFERENCE_FILE, Distribution, counted, decode
 from behavior.errors import BadInput
-from behavior.manifest import Manifest
+from behavior.manifest import TEXT_FILE, Manifest
 from training import plots
 from training.changes import changes
 from training.compare import paired
@@ -20,6 +20,7 @@ from training.curves import curves
 from training.evaluation import REPLICATES, Evaluation
 from training.importance import PERMUTED_INPUTS, permutation, shap
 from training.measured import Measured, figures
+from training.measuring import Answers
 from training.report_page import Findings, Page, page
 
 # More measured rows than this are thinned to those of some users, drawn at random; the page says so.
@@ -44,7 +45,6 @@ class ReportInput:
     x, label                 float32[m, d], uint8[m]: a sample of the test rows by the bundle's inputs, and labels
     measured                 the model's answers on the test rows
     reference, test          distributions of training and of test rows, in the same bins
-    calibration              of the raw margins; None if the bundle has none
     measured_on              a sentence on which rows were measured
     evaluation               metrics beside baselines on the same rows, if there are some
     current                  what the bundle would replace
@@ -59,13 +59,35 @@ class ReportInput:
     measured: Measured
     reference: Mapping[str, Distribution] = field(default_factory=dict)
     test: Mapping[str, Distribution] = field(default_factory=dict)
-    calibration: Calibration | None = None
     measured_on: str = ""
     evaluation: Evaluation | None = None
     current: Current | None = None
     revision: str = ""
     threads: int = 1
     replicates: int = REPLICATES
+
+
+def report_of(
+    manifest: Manifest,
+    bundle_files: Mapping[str, bytes],
+    answers: Answers,
+    *,
+    question: str,
+    measured_on: str = "",
+    evaluation: Evaluation | None = None,
+    current: Current | None = None,
+    revision: str = "",
+    threads: int = 1,
+) -> ReportInput:
+    """The input of a bundle's report: its manifest and files as read, and what it answered on test rows.
+
+    Test rows are counted in the bins of the bundle's reference distributions, if it has some.
+    """
+    reference = decode(bundle_files[REFERENCE_FILE]) if REFERENCE_FILE in bundle_files else {}
+    return ReportInput(
+        manifest, bundle_files[TEXT_FILE].decode(), question, answers.x, answers.label, answers.measured, reference,
+        counted(reference, answers.x, manifest.inputs), measured_on, evaluation, current, revision, threads,
+    )  # fmt: skip
 
 
 def write_report(path: Path, report: ReportInput) -> None:
@@ -111,7 +133,7 @@ def _findings(report: ReportInput) -> Findings:
         pairs = paired(measured, other, replicates=report.replicates)
         ours = [first for first, _ in pairs]
     added = shap(report.booster_text, report.x, threads=report.threads)
-    calibration = report.calibration or Calibration(1.0, 0.0)
+    calibration = report.manifest.calibration or Calibration(1.0, 0.0)
     return Findings(
         manifest=report.manifest,
         question=report.question,
@@ -123,7 +145,7 @@ def _findings(report: ReportInput) -> Findings:
         pairs=pairs,
         evaluation=report.evaluation,
         curves=curves(measured, replicates=report.replicates),
-        calibration=report.calibration,
+        calibration=report.manifest.calibration,
         shap=added,
         permuted=permutation(
             report.booster_text, report.x, report.label, np.argsort(-added.mean, kind="stable")[:PERMUTED_INPUTS],

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from behavior.calibration import Calibration
-from behavior.distribution import counted, describe
+from behavior.distribution import REFERENCE_FILE, counted, describe, encode
 from behavior.errors import BadInput
-from behavior.manifest import Input, Manifest, Span
+from behavior.manifest import TEXT_FILE, Input, Manifest, Span
 from tests.training.measured_rows import measured, noisy
 from tests.training.models import NAMES, model, sample
 from training import report as room
 from training.changes import changes
 from training.evaluation import evaluate
-from training.report import Current, ReportInput, render, write_report
+from training.measuring import Answers
+from training.report import Current, ReportInput, render, report_of, write_report
 
 OLDER = Manifest(
     bundle_id="purchase_7d-20170901-00000000", target="purchase_7d", entity="user_category",
@@ -32,6 +33,7 @@ MANIFEST = msgspec.structs.replace(
     bundle_id="purchase_7d-20170925-0123abcd",
     features=(Input(NAMES[0], "1"), *(Input(name, "0") for name in NAMES[1:])),
     rows={"train": 13_000},
+    calibration=Calibration(0.9, -0.25),
 )
 
 
@@ -43,7 +45,7 @@ def given() -> ReportInput:
     return ReportInput(
         manifest=MANIFEST, booster_text=model().model_to_string(), question="will <this> user buy & when?", x=x,
         label=label, measured=rows, reference=reference, test=counted(reference, x + 1, NAMES),
-        calibration=Calibration(0.9, -0.25), measured_on="Measured at two Sundays:",
+        measured_on="Measured at two Sundays:",
         evaluation=evaluate(
             rows.user, rows.group, rows.label, {"purchase_7d": rows.propensity, "noise": rows.propensity[::-1]},
             propensities=["purchase_7d"], replicates=20,
@@ -137,7 +139,8 @@ def test_a_report_can_do_without() -> None:
     """Without a current bundle, baselines, distributions, calibration and slices, the page says so and stands."""
     rows = given().measured
     bare = replace(
-        given(), current=None, evaluation=None, reference={}, test={}, calibration=None, revision="",
+        given(), current=None, evaluation=None, reference={}, test={}, revision="",
+        manifest=msgspec.structs.replace(MANIFEST, calibration=None),
         measured=replace(rows, slices={}),
     )  # fmt: skip
     text = render(bare)
@@ -165,6 +168,18 @@ def test_changes_are_read_from_manifests_and_models() -> None:
     assert found.parameters == (("rows train", "12,000", "13,000"), ("learning_rate", "0.3", "0.1"))
     back = changes(MANIFEST, text, OLDER, text)
     assert (back.added, back.removed) == ((), (NAMES[-1],))
+
+
+def test_the_input_is_made_of_a_bundle_as_read() -> None:
+    """Model text, reference distributions and the sample become the report's input; test rows use the same bins."""
+    good = given()
+    files = {TEXT_FILE: good.booster_text.encode(), REFERENCE_FILE: encode(good.reference)}
+    answers = Answers(good.measured, good.x, good.label)
+    made = report_of(MANIFEST, files, answers, question=good.question)
+    assert made.booster_text == good.booster_text
+    assert made.reference == good.reference
+    assert made.test == counted(good.reference, good.x, NAMES)
+    assert report_of(MANIFEST, {TEXT_FILE: b""}, answers, question="").reference == {}
 
 
 def test_what_cannot_be_reported_is_refused() -> None:
