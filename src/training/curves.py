@@ -39,6 +39,11 @@ class Reliability:
     rows: np.ndarray
     positives: np.ndarray
 
+    @property
+    def error(self) -> float:
+        """The expected calibration error of these bins."""
+        return float(np.average(np.abs(self.mean - self.share), weights=self.rows))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:

@@ -139,7 +139,7 @@ def page(found: Findings, plots: Mapping[str, str]) -> Page:
         ),
         baselines=_baselines(found.evaluation) if found.evaluation else None,
         plots=plots,
-        calibration_told=_calibration_told(found.calibration),
+        calibration_told=_calibration_told(found.calibration, found.curves),
         reliability=_reliability(found.curves),
         shap_told=f"TreeSHAP of {len(found.shap.x):,} test rows: what each input adds to the margin (log-odds). A "
         "point is a row: blue where the input's value is low, orange where it is high, grey where it is missing.",
@@ -201,11 +201,14 @@ def _baselines(evaluation: Evaluation) -> Table:
     return Table(("score", *TITLES.values()), tuple(rows))
 
 
-def _calibration_told(calibration: Calibration | None) -> str:
+def _calibration_told(calibration: Calibration | None, curves: Curves) -> str:
     if calibration is None:
         return "This bundle is not calibrated: before and after are the same."
     intercept = _minus(f"{calibration.intercept:+.4f}")
-    return f"Calibrated margin = {calibration.slope:.4f} × margin {intercept}, fitted on rows of its own."
+    return (
+        f"Calibrated margin = {calibration.slope:.4f} × margin {intercept}, fitted on rows of its own. The calibration "
+        f"error was {curves.before.error:.4f} before it and is {curves.after.error:.4f} after it."
+    )
 
 
 def _reliability(found: Curves) -> Table:
@@ -242,7 +245,7 @@ def _slices_told(slices: Sequence[Slice]) -> str:
     small = sum(not each.judged for each in slices[1:])
     return (
         f"By {kinds}. A slice of fewer than {SMALLEST_ROWS:,} rows, {SMALLEST_USERS} users, or {SMALLEST_CLASS} rows "
-        f"of either label is shown and not judged; there are {small} such."
+        f"of either label is shown and not judged; {small or 'none'} of {len(slices) - 1} here."
     )
 
 
@@ -267,7 +270,8 @@ def _drift_told(reference: Mapping[str, Distribution], test: Mapping[str, Distri
     shifted = sum(index > SHIFTED for index in indices)
     return (
         f"Population stability index per input: below {STABLE} is stable, above {SHIFTED} a significant change "
-        f"({shifted} of {len(indices)} inputs). Training rows hold instants just after an order as well as cut-offs, "
+        f"({shifted} of {len(indices)} inputs). The bars "
+        "are shares of rows, bin by bin, and the last of missing values. Training rows hold instants just after an order as well as cut-offs, "
         "and test rows often cut-offs only: what counts the time since the last event may differ for that reason alone."
     )
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
-from tests.training.measured_rows import measured, noisy
+from tests.training.measured_rows import USERS, measured, noisy
 from training.curves import DECILES, GRID, curves
 from training.measured import Measured, figures
+from training.metrics import CalibrationError, Rows
 
 MODEL = noisy(0.5)
 
@@ -77,5 +78,7 @@ def test_reliability_counts_every_row_before_and_after() -> None:
     for part in (found.before, found.after):
         assert part.rows.sum() == len(rows)
         assert part.positives.sum() == rows.label.sum()
+    error = CalibrationError(Rows(rows.user // 10, rows.group, rows.label), rows.propensity)
+    assert found.after.error == pytest.approx(error(np.ones(USERS, np.int32)))
     assert np.abs(found.after.mean - found.after.share).max() < 0.04
     assert np.abs(found.before.mean - found.before.share).max() > 0.1
