@@ -270,7 +270,7 @@ def _drift_told(reference: Mapping[str, Distribution], test: Mapping[str, Distri
     shifted = sum(index > SHIFTED for index in indices)
     return (
         f"Population stability index per input: below {STABLE} is stable, above {SHIFTED} a significant change "
-        f"({shifted} of {len(indices)} inputs). The bars are shares of rows, bin by bin, and the last of missing values. "
+        f"({shifted} of {len(indices)} inputs). The bars are shares of rows, bin by bin, last of missing values. "
         "Training rows hold instants just after an order as well as cut-offs, and test rows often cut-offs only: what "
         "counts the time since the last event may differ for that reason alone."
     )
