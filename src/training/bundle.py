@@ -121,6 +121,11 @@ def point(bundles_dir: Path, pointer: str, bundle_id: str) -> None:
         staging.unlink(missing_ok=True)
 
 
+def report_path(bundles_dir: Path, bundle_id: str) -> Path:
+    """Where the report of a bundle lies: beside the bundles, and no part of what they are."""
+    return bundles_dir / "reports" / f"{bundle_id}.html"
+
+
 def resolve(bundles_dir: Path, name: str) -> str:
     """The bundle id that a pointer holds, or the id itself.
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
-import lightgbm
 import msgspec
 import numpy as np
 
@@ -29,15 +28,18 @@ from training.measuring import answered
 from training.onnx_check import verify
 from training.onnx_export import export
 from training.propensity import Propensity
+from training.report import report_of, write_report
 from training.rows import Rows, ask, cutoff_instants, sundays
 from training.sampling import Recipe, Split, split, training_rows
 from training.steps import Progress, Step, Steps
 from training.targets import Target
 
 if TYPE_CHECKING:
+    import lightgbm
     from feast import FeatureStore
 
 RECIPE = Recipe()
+_HELD_BACK = "Measured on the users of the newest weeks that nothing was fitted on; the calibration was made of them:"
 # Users are drawn again so often for the intervals in the manifest; an evaluation draws more.
 REPLICATES = 100
 
@@ -47,6 +49,7 @@ class Trained:
     """What training made, and from what; each step's wall time in seconds."""
 
     bundle_id: str
+    report: str
     target: str
     fit_rows: int
     stop_rows: int
@@ -105,10 +108,10 @@ def train(
     propensity = Propensity(tuple(inputs), codes, learning.zone, fitted.calibration, fitted.raw)
     with steps.step("measuring") as tell:
         unseen = held_back(learning, target, rows, parts, until=until)
-        measured = answered(propensity, learning.store, plan, unseen, progress=tell).measured
+        answers = answered(propensity, learning.store, plan, unseen, progress=tell)
         metrics = {
             each.title: {name: msgspec.to_builtins(figure.estimate) for name, figure in each.figures.items()}
-            for each in figures(measured, replicates=REPLICATES)
+            for each in figures(answers.measured, replicates=REPLICATES)
         }
     made = bundle.Trained(
         target=target.name,
@@ -126,11 +129,27 @@ def train(
         golden_x=_golden(samples.calibrate[0], recipe.seed),
         calibration=fitted.calibration,
     )
+    bundle_id = bundle.write_bundle(bundles, made, created)
+    with steps.step("reporting"):
+        report = report_of(
+            *bundle.read_bundle(bundles, bundle_id), answers, question=target.question, measured_on=_HELD_BACK,
+            threads=learning.threads,
+        )  # fmt: skip
+        write_report(bundle.report_path(bundles, bundle_id), report)
     return Trained(
-        bundle.write_bundle(bundles, made, created), target.name, len(parts.fit), len(parts.stop), len(parts.calibrate),
-        float(samples.fit[1].mean()), fitted.booster.num_trees(), fitted.onnx_difference, fitted.calibration, metrics,
-        tuple(steps.done),
-    )  # fmt: skip
+        bundle_id=bundle_id,
+        report=str(bundle.report_path(bundles, bundle_id)),
+        target=target.name,
+        fit_rows=len(parts.fit),
+        stop_rows=len(parts.stop),
+        calibrate_rows=len(parts.calibrate),
+        positive_share=float(samples.fit[1].mean()),
+        trees=fitted.booster.num_trees(),
+        onnx_difference=fitted.onnx_difference,
+        calibration=fitted.calibration,
+        metrics=metrics,
+        steps=tuple(steps.done),
+    )
 
 
 def inputs_of(store: "FeatureStore", target: Target) -> list[str]:
@@ -174,7 +193,7 @@ class _Samples:
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    booster: lightgbm.Booster
+    booster: "lightgbm.Booster"
     calibration: Calibration
     onnx: bytes
     onnx_difference: float

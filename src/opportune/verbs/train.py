@@ -56,7 +56,7 @@ def train(
         point(settings.bundles, "current", trained.bundle_id)
     text = (
         f"bundle {trained.bundle_id} is current: {trained.trees} trees from {trained.fit_rows:,} rows, "
-        f"ONNX within {trained.onnx_difference:.1e} of LightGBM"
+        f"ONNX within {trained.onnx_difference:.1e} of LightGBM; {trained.report} tells how good it is"
     )
     show(Group(_steps(trained.steps), Text(text)), trained, as_json=as_json)
 
