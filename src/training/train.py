@@ -1,10 +1,10 @@
 """Training one target from the archive to a bundle, read from top to bottom.
 
-questions → labels → sampled rows → split by time → vectors from Feast → leaks refused → fit → calibrate → ONNX,
-verified → measured on users that it has not learned from → bundle
+questions → labels → sampled rows → split by time → vectors from Feast → fit → calibrate → fit on all rows → ONNX,
+verified → measured on users that it has not learned from → bundle → report
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from training import bundle
 from training.calibrate import calibrate
 from training.dataset import codes_of, service_features, vectors
-from training.fit import Sample, fit, margins
+from training.fit import Sample, fit, fit_again, margins
 from training.measured import figures
 from training.measuring import answered
 from training.onnx_check import verify
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 RECIPE = Recipe()
-_HELD_BACK = "Measured on the users of the newest weeks that nothing was fitted on; the calibration was made of them:"
+_HELD_BACK = (
+    "Measured on half of the users of the newest weeks, which calibrated the model, before these weeks were added to the "
+    "fit:"
+)
 # Users are drawn again so often for the intervals in the manifest; an evaluation draws more.
 REPLICATES = 100
 
@@ -105,7 +108,7 @@ def train(
         x = vectors(learning.store, plan, inputs, chosen, codes, learning.zone, progress=tell).x
     samples = _samples(x, chosen, parts)
     fitted = _fitted(samples, inputs, learning, steps)
-    propensity = Propensity(tuple(inputs), codes, learning.zone, fitted.calibration, fitted.raw)
+    propensity = Propensity(tuple(inputs), codes, learning.zone, fitted.calibration, fitted.early)
     with steps.step("measuring") as tell:
         unseen = held_back(learning, target, rows, parts, until=until)
         answers = answered(propensity, learning.store, plan, unseen, progress=tell)
@@ -189,38 +192,42 @@ class _Samples:
     fit: Sample
     stop: Sample
     calibrate: Sample
+    all: Sample
 
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
+    """The booster of all rows, and `early`: raw margins of the one that has not seen the newest span."""
+
     booster: "lightgbm.Booster"
+    early: Callable[[np.ndarray], np.ndarray]
     calibration: Calibration
     onnx: bytes
     onnx_difference: float
-    threads: int
-
-    def raw(self, x: np.ndarray) -> np.ndarray:
-        return margins(self.booster, x, threads=self.threads)
 
 
 def _fitted(samples: _Samples, inputs: Sequence[str], learning: Learning, steps: Steps) -> _Fitted:
-    threads = learning.threads
+    """Stop and calibrate on the newest span, then fit again with it: what came last is worth most."""
+    threads, seed = learning.threads, learning.recipe.seed
+    x, label, weight = samples.calibrate
     with steps.step("fitting"):
-        booster = fit(*samples.fit, inputs, valid=samples.stop, seed=learning.recipe.seed, threads=threads)
+        first = fit(*samples.fit, inputs, valid=samples.stop, seed=seed, threads=threads)
     with steps.step("calibrating"):
-        x, label, weight = samples.calibrate
-        calibration = calibrate(margins(booster, x, threads=threads), label, weight)
+        calibration = calibrate(margins(first, x, threads=threads), label, weight)
+    with steps.step("fitting on all rows"):
+        booster = fit_again(*samples.all, inputs, trees=first.num_trees(), seed=seed, threads=threads)
     with steps.step("verifying ONNX"):
         onnx = export(booster)
         difference = verify(booster, onnx, x, threads=threads)
-    return _Fitted(booster, calibration, onnx, difference, threads)
+    return _Fitted(booster, lambda rows: margins(first, rows, threads=threads), calibration, onnx, difference)
 
 
 def _samples(x: np.ndarray, rows: Rows, parts: Split) -> _Samples:
     """x and rows are those of the three parts, one after the other."""
     ends = np.cumsum([len(parts.fit), len(parts.stop), len(parts.calibrate)]).tolist()
     places = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-    return _Samples(*((x[each], rows.label[each], rows.weight[each]) for each in places))
+    early, stop, last = ((x[each], rows.label[each], rows.weight[each]) for each in places)
+    return _Samples(early, stop, last, (x, rows.label, rows.weight))
 
 
 def _golden(x: np.ndarray, seed: int, rows: int = 64) -> np.ndarray:
