@@ -91,6 +91,11 @@ def count(spec: Aggregation, events: Sequence[Admitted], t: int) -> int:
     return len(in_window(spec, matching(spec.event, spec.where, events), t))
 
 
+def days(spec: Aggregation, events: Sequence[Admitted], t: int) -> int:
+    """On how many different days, counted from 1970 in UTC, there was a matching event that counts."""
+    return len({a.e // DAY for a in in_window(spec, matching(spec.event, spec.where, events), t)})
+
+
 def total(spec: Aggregation, events: Sequence[Admitted], t: int) -> int:
     """The sum of the field over the matching events that count; those without the number add nothing."""
     return sum(numbers(spec, in_window(spec, matching(spec.event, spec.where, events), t)))
@@ -163,7 +168,7 @@ def affinity(spec: Aggregation, events: Sequence[Admitted], t: int) -> int:
 
 
 MEANINGS: dict[str, Callable[[Aggregation, Sequence[Admitted], int], type_of_value]] = {
-    "count": count, "total": total, "mean": mean, "ever": ever, "rate": rate, "age": age, "last": last,
+    "count": count, "days": days, "total": total, "mean": mean, "ever": ever, "rate": rate, "age": age, "last": last,
     "first": first, "distinct": distinct, "recent": recent, "affinity": affinity,
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from behavior.column import Column
 from behavior.event import Admitted
 from behavior.matching import Match
 from behavior.ragged import Cursor
-from behavior.slot import Form, Taken, kinds_of
+from behavior.slot import EVER, Asked, Form, Taken, kinds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ class ExtremeTime:
         """What `pack` wrote."""
         return None if numbers[at] == 0 else seen_e - (numbers[at] - 1) * form.unit, at + 1
 
-    def read(self, value: int | None, over_us: int | None, t: int) -> int | None:
+    def read(self, value: int | None, asked: Asked, t: int) -> int | None:
         """The time, µs."""
         return value
 
-    def take(self, cursor: Cursor, windows: Sequence[int | None], t: np.ndarray, form: Form) -> Taken:
+    def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The times of all rows."""
         distance = cursor.take()
-        return {None: Column(cursor.seen_e - (distance - 1) * cursor.unit, distance != 0)}, None
+        return {EVER: Column(cursor.seen_e - (distance - 1) * cursor.unit, distance != 0)}, None
 
 
 # (e, k, message id, value); the id is empty where a stored state needs none.
@@ -125,11 +125,11 @@ class ExtremeValue:
             return (e, k, message_id, next(texts)), at + 2
         return (e, k, message_id, numbers[at + 2]), at + 3
 
-    def read(self, value: Said | None, over_us: int | None, t: int) -> int | str | None:
+    def read(self, value: Said | None, asked: Asked, t: int) -> int | str | None:
         """The value."""
         return None if value is None else value[3]
 
-    def take(self, cursor: Cursor, windows: Sequence[int | None], t: np.ndarray, form: Form) -> Taken:
+    def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The values of all rows."""
         valid = cursor.take() != 0
         cursor.place = cursor.place + valid  # k - e
@@ -140,8 +140,8 @@ class ExtremeValue:
             if form.ids:
                 for row in np.flatnonzero(valid).tolist():
                     cursor.take_texts(row, 1)
-            return {None: Column(values, valid)}, None
+            return {EVER: Column(values, valid)}, None
         texts = np.full(len(t), None, dtype=object)
         for row in np.flatnonzero(valid).tolist():
             texts[row] = cursor.take_texts(row, 2 if form.ids else 1)[-1]
-        return {None: Column(texts, valid)}, None
+        return {EVER: Column(texts, valid)}, None

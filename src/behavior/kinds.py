@@ -36,6 +36,7 @@ class Kind:
     dtype      of the final value: int64, float32, string or texts
     field      which types of fields it needs (None: a property): () for none
     windowed   whether it may be given a window; it must have one if `needs_window`
+    counts_hops  whether it asks its slots how many hops hold something
     """
 
     name: str
@@ -48,6 +49,7 @@ class Kind:
     field: tuple[type | None, ...] = ()
     windowed: bool = False
     needs_window: bool = False
+    counts_hops: bool = False
     entities: tuple[str, ...] = ENTITIES
 
 
@@ -141,6 +143,11 @@ KINDS: dict[str, Kind] = {
         Kind(
             "count", "how many events, in a window or since the state began", 'count("purchase", over="7d")',
             _count, None, _int64, windowed=True,
+        ),
+        Kind(
+            "days", "on how many days (UTC) there was such an event, in a window of 24 days or more; costs nothing "
+            "beside a count over it", 'days("purchase", over="90d")',
+            _count, None, _int64, windowed=True, needs_window=True, counts_hops=True,
         ),
         Kind(
             "total", "the sum of a numeric field, in a window or since the state began",

@@ -12,7 +12,7 @@ from behavior.event import Admitted, Event
 from behavior.matching import Match
 from behavior.predicate import text_of, text_sql
 from behavior.ragged import Cursor, Runs
-from behavior.slot import Form, Taken, filled, kinds_of
+from behavior.slot import EVER, Asked, Form, Taken, filled, kinds_of
 from behavior.sums import over_windows
 
 
@@ -95,27 +95,27 @@ class Distinct:
         hops = islice(accumulate(numbers[at + 1 : end], sub, initial=newest), 1, None)
         return dict(zip(islice(texts, numbers[at]), hops, strict=True)), end
 
-    def read(self, value: dict[str, int], over_us: int | None, t: int) -> int:
+    def read(self, value: dict[str, int], asked: Asked, t: int) -> int:
         """How many values the window holds, at most `cap`."""
-        if over_us is None:
+        if asked.over_us is None:
             return min(len(value), self.cap)
-        oldest = t // self.hop_us - over_us // self.hop_us
+        oldest = t // self.hop_us - asked.over_us // self.hop_us
         return min(sum(hop > oldest for hop in value.values()), self.cap)
 
-    def take(self, cursor: Cursor, windows: Sequence[int | None], t: np.ndarray, form: Form) -> Taken:
+    def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The counts of all rows."""
         lengths = cursor.take()
         if not lengths.any():
-            return dict.fromkeys(windows, filled(lengths)), None
+            return dict.fromkeys(asked, filled(lengths)), None
         runs = Runs(lengths)
         distances = cursor.numbers[runs.places(cursor.place, 1)]
         cursor.place = cursor.place + lengths
         for row, length in enumerate(lengths.tolist()):
             cursor.take_texts(row, length)
         if not self.hop_us:
-            return {None: filled(lengths)}, None
+            return {EVER: filled(lengths)}, None
         ones = np.ones(len(distances), np.int64)
-        return over_windows(self.hop_us, runs, cursor.seen_e, distances, ones, windows, t)
+        return over_windows(self.hop_us, runs, cursor.seen_e, distances, ones, asked, t)
 
 
 # (k, message id, kind, e, item), the greatest first.
@@ -181,11 +181,11 @@ class Recent:
             value.append((k, message_id, self.events[numbers[place + 2]], k - numbers[place + 1], item))
         return value, end
 
-    def read(self, value: list[Happened], over_us: int | None, t: int) -> list[str]:
+    def read(self, value: list[Happened], asked: Asked, t: int) -> list[str]:
         """Each as `<kind>|<event time in µs>|<item>`."""
         return [f"{kind}|{e}|{item}" for _, _, kind, e, item in value]
 
-    def take(self, cursor: Cursor, windows: Sequence[int | None], t: np.ndarray, form: Form) -> Taken:
+    def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The lists of all rows."""
         lengths = cursor.take()
         found = np.empty(len(t), dtype=object)
@@ -194,6 +194,6 @@ class Recent:
             numbers = cursor.numbers[place : place + 1 + 3 * length].tolist()
             texts = iter(cursor.take_texts(row, length * (2 if form.ids else 1)))
             value, _ = self.unpack(numbers, 0, int(cursor.seen_e[row]), texts, form)
-            found[row] = self.read(value, None, 0)
+            found[row] = self.read(value, EVER, 0)
         cursor.place = cursor.place + 3 * lengths
-        return {None: filled(found)}, None
+        return {EVER: filled(found)}, None

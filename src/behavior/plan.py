@@ -18,7 +18,7 @@ from behavior.event import DAY_US, MINUTE_US, Admitted
 from behavior.extremes import ExtremeTime, ExtremeValue
 from behavior.kinds import KINDS, SNAPSHOT_ENTITIES, Kind
 from behavior.members import Distinct, Recent
-from behavior.slot import Slot
+from behavior.slot import Asked, Slot
 from behavior.sums import Buckets
 from behavior.view_checks import check_beside, check_view
 from behavior.words import properties_of
@@ -74,14 +74,14 @@ class Raw:
     """One raw column of a view: its name in tables, its dtype, and the slot that answers it.
 
     place    of the slot among the view's
-    over_us  the window that is asked of the slot, None for all time
+    asked    what is asked of the slot
     """
 
     name: str
     dtype: str
     slot: Slot
     place: int
-    over_us: int | None
+    asked: Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class View:
 
     letter     its name within the plan, by which states are named in Redis
     raws       the raw columns, in the order of the features
-    readings   per slot the windows that are asked of it, and (raw column, window) for each that it answers
+    readings   per slot what is asked of it, and (raw column, what it asks) for each that it answers
     needs      the field that an event must say to belong to the view, if there is one
     times      places of the slots that store times, if all of these are event times; None if others are stored too
     """
@@ -275,14 +275,14 @@ def _raws(feature: Feature, slots: Sequence[Slot], places: dict[tuple[object, ..
     dtypes = (dtype for _, dtype in feature.kind.raws(feature.aggregation))
     for name, dtype, slot in zip(feature.raws, dtypes, feature.slots, strict=True):
         place = places[_slot_key(slot)]
-        yield Raw(name, dtype, slots[place], place, feature.aggregation.over_us)
+        yield Raw(name, dtype, slots[place], place, Asked(feature.aggregation.over_us, feature.kind.counts_hops))
 
 
 def _reading(
     place: int, slot: Slot, raws: Sequence[Raw]
-) -> tuple[Slot, tuple[int | None, ...], tuple[tuple[str, int | None], ...]]:
-    answered = tuple((raw.name, raw.over_us) for raw in raws if raw.place == place)
-    return slot, tuple(dict.fromkeys(over_us for _, over_us in answered)), answered
+) -> tuple[Slot, tuple[Asked, ...], tuple[tuple[str, Asked], ...]]:
+    answered = tuple((raw.name, raw.asked) for raw in raws if raw.place == place)
+    return slot, tuple(dict.fromkeys(asked for _, asked in answered)), answered
 
 
 def _slot_key(slot: Slot) -> tuple[object, ...]:

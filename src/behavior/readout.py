@@ -96,12 +96,12 @@ def _together(view: View, unit: np.ndarray, packed: Sequence[bytes], texts: Sequ
     form = Form(view.is_snapshot)
     raw: dict[str, Column] = {}
     windows_end: list[Callable[[], np.ndarray]] = []
-    for slot, windows, columns in view.readings:
-        found, leaves = slot.take(cursor, windows, t, form)
+    for slot, asked, columns in view.readings:
+        found, leaves = slot.take(cursor, asked, t, form)
         if leaves is not None:
             windows_end.append(leaves)
-        for name, over_us in columns:
-            raw[name] = found[over_us]
+        for name, each in columns:
+            raw[name] = found[each]
     ordered = {column.name: raw[column.name] for column in view.raws}
     never = np.full(len(packed), NEVER, dtype=np.int64)
     seen = Column(seen_e, np.ones(len(packed), dtype=bool))

@@ -26,9 +26,22 @@ from behavior.event import Admitted
 from behavior.matching import Match
 from behavior.ragged import Cursor
 
-# What `take` gives: a raw column for each window that was asked (None: no window), and how to find out per row the
-# first instant at which one of the windows loses something (NEVER if none does; no way if that is so for all).
-Taken = tuple[dict[int | None, Column], Callable[[], np.ndarray] | None]
+
+class Asked(NamedTuple):
+    """What a raw column asks of a slot.
+
+    over_us    the window, None for all that the slot has
+    hops       how many hops hold something, rather than what they hold together
+    """
+
+    over_us: int | None = None
+    hops: bool = False
+
+
+EVER = Asked()
+# What `take` gives: a raw column for each that was asked, and how to find out per row the first instant at which one of
+# the windows loses something (NEVER if none does; no way if that is so for all).
+Taken = tuple[dict[Asked, Column], Callable[[], np.ndarray] | None]
 
 
 class Form(NamedTuple):
@@ -71,10 +84,10 @@ class Slot(Protocol):
     def unpack(self, numbers: list[int], at: int, seen_e: int, texts: Iterator[str], form: Form) -> tuple[Any, int]:
         """The value that was packed at numbers[at:], and where the next one begins."""
 
-    def read(self, value: Any, over_us: int | None, t: int) -> Any:
+    def read(self, value: Any, asked: Asked, t: int) -> Any:
         """The raw value at instant t: an int, a text, a list of texts, or None."""
 
-    def take(self, cursor: Cursor, windows: Sequence[int | None], t: np.ndarray, form: Form) -> Taken:
+    def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The raw values of all rows at their instants."""
 
 

@@ -92,7 +92,7 @@ def merge(view: View, left: State, right: State) -> State:
 def raw_at(view: View, state: State, t: int) -> list[Any]:
     """The raw value of each column of the view at instant t, which must lie after every folded admission."""
     values = state.values
-    return [raw.slot.read(values[raw.place], raw.over_us, t) for raw in view.raws]
+    return [raw.slot.read(values[raw.place], raw.asked, t) for raw in view.raws]
 
 
 def encode(view: View, state: State) -> bytes:

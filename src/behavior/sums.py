@@ -9,7 +9,7 @@ import numpy as np
 from behavior.event import Admitted, Event
 from behavior.matching import Term, amount_of
 from behavior.ragged import NEVER, Cursor, Runs
-from behavior.slot import Form, Taken, filled, kinds_of
+from behavior.slot import EVER, Asked, Form, Taken, filled, kinds_of
 from behavior.window import hop_of
 
 
@@ -97,26 +97,26 @@ class Buckets:
             return [seen_e // self.hop_us, *numbers[at : at + size - 1]], at + size - 1
         return [seen_e // self.hop_us - numbers[at], *numbers[at + 1 : at + size]], at + size
 
-    def read(self, value: list[int], over_us: int | None, t: int) -> int:
-        """The sum of the window that ends at instant t."""
-        assert over_us is not None
-        oldest = t // self.hop_us - over_us // self.hop_us
+    def read(self, value: list[int], asked: Asked, t: int) -> int:
+        """The sum of the window that ends at instant t, or in how many hops of it there was something."""
+        oldest = t // self.hop_us - _length(asked) // self.hop_us
         if not value or value[0] <= oldest:
             return 0
-        hop, summed = value[0], value[1]
+        hop, summed, hops = value[0], value[1], 1
         for place in range(2, len(value), 2):
             hop -= value[place]
             if hop <= oldest:
                 break
             summed += value[place + 1]
-        return summed
+            hops += 1
+        return hops if asked.hops else summed
 
-    def take(self, cursor: Cursor, windows: Sequence[int | None], t: np.ndarray, form: Form) -> Taken:
+    def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The windows' sums of all rows."""
         heads = cursor.take()
         if not heads.any():
             nothing = filled(np.zeros(len(t), dtype=np.int64))
-            return dict.fromkeys(windows, nothing), None
+            return dict.fromkeys(asked, nothing), None
         is_first_here = heads & 1  # the first distance is left out
         runs = Runs(np.maximum(heads >> 1, is_first_here))
         at = runs.places(cursor.place - is_first_here, 2)
@@ -125,7 +125,7 @@ class Buckets:
         distances[runs.start[is_first_here != 0]] = 0
         amounts[runs.start[heads == 1]] = 1
         cursor.place = cursor.place + np.maximum(heads - 2 * is_first_here, 0)
-        return over_windows(self.hop_us, runs, cursor.seen_e, distances, amounts, windows, t)
+        return over_windows(self.hop_us, runs, cursor.seen_e, distances, amounts, asked, t)
 
 
 def over_windows(
@@ -134,23 +134,29 @@ def over_windows(
     seen_e: np.ndarray,
     distances: np.ndarray,
     amounts: np.ndarray,
-    windows: Sequence[int | None],
+    asked: Sequence[Asked],
     t: np.ndarray,
 ) -> Taken:
-    """Per window the sum of the amounts whose hop it holds at t, and when the first of them leaves.
+    """Per window the sum of the amounts whose hop it holds at t, or their number, and when the first of them leaves.
 
     distances    of each entry: how many hops before the one before, of the first before `seen_e`
     """
     now = t // hop_us
     since = runs.back_from(seen_e // hop_us - now, distances)
-    inside = {over_us: since > -(over_us // hop_us) for over_us in windows if over_us is not None}
+    inside = {each: since > -(_length(each) // hop_us) for each in asked}
 
     def leaves() -> np.ndarray:
         hops = now[runs.row] + since
-        ends = [np.where(some, hops * hop_us + over_us, NEVER) for over_us, some in inside.items()]
+        ends = [np.where(some, hops * hop_us + _length(each), NEVER) for each, some in inside.items()]
         return runs.least(np.minimum.reduce(ends))
 
-    return {over_us: filled(runs.sums(amounts * some)) for over_us, some in inside.items()}, leaves
+    return {each: filled(runs.sums(some if each.hops else amounts * some)) for each, some in inside.items()}, leaves
+
+
+def _length(asked: Asked) -> int:
+    """Of its window, µs."""
+    assert asked.over_us is not None  # a slot with hops is asked for nothing else
+    return asked.over_us
 
 
 def _always(terms: tuple[Term, ...]) -> int | None:
@@ -231,13 +237,13 @@ class Sum:
         """What `pack` wrote."""
         return numbers[at], at + 1
 
-    def read(self, value: int, over_us: int | None, t: int) -> int:
+    def read(self, value: int, asked: Asked, t: int) -> int:
         """The sum."""
         return value
 
-    def take(self, cursor: Cursor, windows: Sequence[int | None], t: np.ndarray, form: Form) -> Taken:
+    def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The sums of all rows."""
-        return {None: filled(cursor.take())}, None
+        return {EVER: filled(cursor.take())}, None
 
 
 def buckets_for(terms: tuple[Term, ...], window_us: int) -> Buckets:

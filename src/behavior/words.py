@@ -17,6 +17,7 @@ from behavior.aggregation import (
     term_of,
 )
 from behavior.errors import BadDefinition
+from behavior.event import DAY_US
 from behavior.kinds import KINDS, SNAPSHOT_ENTITIES, Kind
 from behavior.predicate import field_type, parse_where
 from behavior.window import hop_of
@@ -101,9 +102,20 @@ def _check_own(spec: Aggregation) -> None:
     """What only one kind can get wrong."""
     if spec.since not in (None, "first"):
         raise BadDefinition(f"{spec.kind}: since {spec.since!r} is unknown; leave it away, or say since='first'")
-    own = {"rate": _check_rate, "distinct": _check_distinct, "recent": _check_recent, "affinity": _check_affinity}
+    own = {
+        "days": _check_days,
+        "rate": _check_rate,
+        "distinct": _check_distinct,
+        "recent": _check_recent,
+        "affinity": _check_affinity,
+    }
     if spec.kind in own:
         own[spec.kind](spec)
+
+
+def _check_days(spec: Aggregation) -> None:
+    if hop_of(spec.over_us or 0) != DAY_US:
+        raise BadDefinition(f"days: a window of {spec.over} does not move by whole days; take 24d or more")
 
 
 def _check_rate(spec: Aggregation) -> None:
@@ -149,6 +161,15 @@ def count(event: str, *, over: str | None = None, where: str | None = None, name
     'purchase_count_7d'
     """
     return _made("count", event, over=over, where=where, label=name)
+
+
+def days(event: str, *, over: str, where: str | None = None, name: str | None = None) -> Aggregation:
+    """On how many days (UTC) there was an event of a kind, in a window of 24 days or more.
+
+    >>> days("purchase", over="90d").name
+    'purchase_days_90d'
+    """
+    return _made("days", event, over=over, where=where, label=name)
 
 
 def total(what: str, *, over: str | None = None, where: str | None = None, name: str | None = None) -> Aggregation:

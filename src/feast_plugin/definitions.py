@@ -15,12 +15,12 @@ from behavior.errors import BadDefinition
 from behavior.kinds import KINDS
 from behavior.plan import Feature, FeatureDefinition, View, ViewDefinition
 from behavior.window import parse_span
-from behavior.words import affinity, age, count, distinct, ever, first, last, mean, rate, recent, total
+from behavior.words import affinity, age, count, days, distinct, ever, first, last, mean, rate, recent, total
 from deployment.definition_tags import definition_of, field_tags, view_tags
 
 __all__ = [
-    "DTYPES", "affinity", "age", "behavior_view", "count", "distinct", "ever", "first", "last", "mean", "plain_source",
-    "rate", "recent", "total", "view_of",
+    "DTYPES", "affinity", "age", "behavior_view", "count", "days", "distinct", "ever", "first", "last", "mean",
+    "plain_source", "rate", "recent", "total", "view_of",
 ]  # fmt: skip
 
 DTYPES: dict[str, FeastType] = {"int64": Int64, "float32": Float32, "string": String, "texts": Array(String)}

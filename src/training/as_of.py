@@ -188,6 +188,9 @@ WITH chosen AS (
 def _value(raw: Raw) -> str:
     """One raw column: an aggregate over what is known."""
     slot, counts = raw.slot, f"FILTER (WHERE {_counts(raw)})"
+    if raw.asked.hops:
+        assert raw.asked.over_us is not None
+        return f"count(DISTINCT e - e % {hop_of(raw.asked.over_us)}) {counts}"
     if isinstance(slot, Buckets | Sum):
         added = " + ".join(term.sql for term in slot.terms)
         return f"CAST(coalesce(sum({added}) {counts}, 0) AS BIGINT)"
@@ -216,7 +219,8 @@ def _counts(raw: Raw) -> str:
     else:
         assert isinstance(slot, ExtremeTime | Distinct)
         matches = slot.match.sql
-    if raw.over_us is None:
+    over_us = raw.asked.over_us
+    if over_us is None:
         return f"({matches})"
-    hop = hop_of(raw.over_us)
-    return f"({matches}) AND e - e % {hop} > instant - instant % {hop} - {raw.over_us}"
+    hop = hop_of(over_us)
+    return f"({matches}) AND e - e % {hop} > instant - instant % {hop} - {over_us}"

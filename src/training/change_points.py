@@ -128,6 +128,9 @@ class Statement:
 {select(["life", "k", "e", "e AS seen_e", *sums, *times, *values])}
   {chosen.of_lives()}
   GROUP BY life, k, e"""
+        if parts.days:
+            firsts = [f"{_first_of_hop(added, hop_us)} AS {name}" for (added, hop_us), name in parts.days.items()]
+            taken = f"{select(['*', *firsts])}\n  FROM (\n{taken}\n  ) AS adding"
         return taken if chosen.since is None else f"  WITH taken_anew AS (\n{taken}\n  )\n{self._taken_on}"
 
     @property
@@ -142,12 +145,13 @@ class Statement:
             f"carried.{name} - coalesce(again.{name}, 0)" if name in parts.lifelong else "0"
             for name in parts.sums.values()
         ]
+        days = ["0"] * len(parts.days)
         times = list(parts.times.values())
         values = [column for name in parts.values.values() for column in (f"said_{name}", name)]
         return f"""\
   SELECT * FROM taken_anew
   UNION ALL
-{select(["life", f"{chosen.read_from}", f"{chosen.read_from}", "seen_e", *sums, *times, *values])}
+{select(["life", f"{chosen.read_from}", f"{chosen.read_from}", "seen_e", *sums, *times, *values, *days])}
   FROM {chosen.carried} AS carried JOIN lives USING ({chosen.keys}, began)
   LEFT JOIN (
   SELECT life{again} FROM taken_anew WHERE k < {chosen.since} GROUP BY life
@@ -166,7 +170,8 @@ class Statement:
         ]
         columns = ["life", "k", f"{self.chosen.instant('k + 1')} AS instant", f"row_number() OVER ({order}) AS place"]
         columns += ["max(seen_e) OVER so_far AS seen_e"]
-        columns += [bigint(f"sum({name}) OVER so_far", name) for name in parts.sums.values()]
+        added = [*parts.sums.values(), *parts.days.values()]
+        columns += [bigint(f"sum({name}) OVER so_far", name) for name in added]
         columns += [f"{_extreme(time.is_first)}({name}) OVER so_far AS {name}" for time, name in parts.times.items()]
         for said, name in parts.values.items():
             beyond = f"said_{name} {'<' if said.is_first else '>='} best_{name}"
@@ -260,6 +265,12 @@ class Statement:
         return (
             f"{joined}\n  LEFT JOIN (SELECT life, {name} FROM {self.chosen.carried_lives()}) AS had_{name} USING (life)"
         )
+
+
+def _first_of_hop(added: str, hop_us: int) -> str:
+    """1 for the row that is the first of its life and hop to add something, else 0."""
+    order = f"PARTITION BY life, e - e % {hop_us}, {added} <> 0 ORDER BY k, e"
+    return f"CASE WHEN {added} <> 0 AND row_number() OVER ({order}) = 1 THEN 1 ELSE 0 END"
 
 
 def _said(said: Said, name: str) -> list[str]:

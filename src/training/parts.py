@@ -1,6 +1,7 @@
 """What the raw columns of a view are computed from, as SQL: whatever several of them share is here once.
 
     sums       what one event adds: counts, totals, weights; running sums and every window over them are made from it
+    days       1 for the first event that adds to a sum in a hop, so that windows over it count the hops
     times      when an event matched: the latest or the first such time
     values     what an event said: the latest or the first such value
     members    which texts occurred: how many of them a window holds, or how many there ever were
@@ -60,7 +61,7 @@ class Latest:
 class Parts:
     """The parts of one view, each with the name of its column.
 
-    windows    which sums each window is asked for, the shortest window first
+    windows    which sums (and days) each window is asked for, the shortest window first
     lifelong   which sums are asked for without a window
     caps       of members without a window: how many are worth remembering
     columns    per raw column its SQL over the rows `lived` (which have a column per sum, time, value and recent) and
@@ -69,6 +70,7 @@ class Parts:
 
     def __init__(self, view: View) -> None:
         self.sums: dict[str, str] = {}
+        self.days: dict[tuple[str, int], str] = {}
         self.windows: dict[int, list[str]] = {}
         self.lifelong: list[str] = []
         self.times: dict[Time, str] = {}
@@ -93,19 +95,22 @@ class Parts:
     def _column(self, raw: Raw) -> str:
         slot = raw.slot
         if isinstance(slot, Buckets | Sum):
-            return self._sum(" + ".join(term.sql for term in slot.terms), raw.over_us)
+            name = _named(self.sums, " + ".join(term.sql for term in slot.terms), "sum")
+            if raw.asked.hops:
+                assert isinstance(slot, Buckets)
+                name = _named(self.days, (name, slot.hop_us), "days")
+            return self._sum(name, raw.asked.over_us)
         if isinstance(slot, ExtremeTime):
             return f"lived.{_named(self.times, Time(slot.match.sql, slot.is_first), 'time')}"
         if isinstance(slot, ExtremeValue):
             said = Said(f"{slot.match.sql} AND {slot.field} IS NOT NULL", slot.field, slot.is_first, slot.is_text)
             return f"lived.{_named(self.values, said, 'value')}"
         if isinstance(slot, Distinct):
-            return self._members(slot, raw.over_us)
+            return self._members(slot, raw.asked.over_us)
         assert isinstance(slot, Recent)
         return f"lived.{_named(self.recents, Latest(slot.events, slot.size), 'recent')}"
 
-    def _sum(self, sql: str, over_us: int | None) -> str:
-        name = _named(self.sums, sql, "sum")
+    def _sum(self, name: str, over_us: int | None) -> str:
         asked = self.lifelong if over_us is None else self.windows.setdefault(over_us, [])
         if name not in asked:
             asked.append(name)

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 RECIPE = Recipe()
 _HELD_BACK = (
-    "Measured on half of the users of the newest weeks, which calibrated the model, before these weeks were added to the "
-    "fit:"
+    "Measured on half of the users of the newest weeks, which calibrated the model, before these weeks were added "
+    "to the fit:"
 )
 # Users are drawn again so often for the intervals in the manifest; an evaluation draws more.
 REPLICATES = 100

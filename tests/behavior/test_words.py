@@ -13,6 +13,7 @@ from behavior.words import (
     check,
     check_entity,
     count,
+    days,
     distinct,
     ever,
     first,
@@ -28,6 +29,7 @@ from tests.properties.strategies import FEATURES
 
 NAMES = {
     "purchase_count": count("purchase"),
+    "purchase_days_90d": days("purchase", over="90d"),
     "any_count_7d": count("*", over="7d"),
     "purchase_count_7d_where_value_at_least_1000": count("purchase", over="7d", where="value >= 1000"),
     "purchase_count_where_device_is_tv_and_phone_and_stars_below_5": count(
@@ -81,6 +83,7 @@ REFUSED: dict[str, tuple[Callable[[], Aggregation], str]] = {
     "a window that is no whole number of hops": (lambda: count("purchase", over="121m"), "not a whole number"),
     "a window that is no span": (lambda: count("purchase", over="7x"), "no time span"),
     "a window that is too short": (lambda: count("purchase", over="23m"), "too short"),
+    "days in a window that moves by hours": (lambda: days("purchase", over="7d"), "whole days"),
     "an unknown kind": (lambda: _made(Aggregation("median", "purchase")), "unknown kind 'median'"),
     "an unknown `since`": (lambda: age("purchase", since="last"), "since 'last' is unknown"),
     "no prior": (lambda: _made(Aggregation("rate", "purchase", per="item_view")), "a prior"),
@@ -141,7 +144,7 @@ def test_what_no_kind_can_compute_is_refused(what: str) -> None:
 
 # What the kinds allow, said once more.
 ALLOWED = {
-    **dict.fromkeys(("count", "total", "mean", "rate", "ever", "last", "first", "age", "distinct"), ENTITIES),
+    **dict.fromkeys(("count", "days", "total", "mean", "rate", "ever", "last", "first", "age", "distinct"), ENTITIES),
     "recent": ("user",),
     "affinity": ("user_category",),
 }
@@ -204,7 +207,7 @@ def test_terms_of_an_affinity() -> None:
 
 
 WORDS = {
-    word.__name__: word for word in (affinity, age, count, distinct, ever, first, last, mean, rate, recent, total)
+    word.__name__: word for word in (affinity, age, count, days, distinct, ever, first, last, mean, rate, recent, total)
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from behavior.aggregation import Aggregation
 from behavior.event import FIELDS, Admitted
 from behavior.plan import ViewDefinition
-from tests.oracle import answers_at, as_float32, floor, holds, hop_of, predicates, says, span_of, type_of_value
+from tests.oracle import DAY, answers_at, as_float32, floor, holds, hop_of, predicates, says, span_of, type_of_value
 
 type_of_mask = npt.NDArray[np.bool_]
 type_of_numbers = npt.NDArray[np.int64]
@@ -184,6 +184,10 @@ def _count(log: EntityLog, spec: Aggregation, remembered: type_of_mask, at: int)
     return int(np.count_nonzero(log.chosen(spec, remembered, at)))
 
 
+def _days(log: EntityLog, spec: Aggregation, remembered: type_of_mask, at: int) -> int:
+    return len(np.unique(log.floored(DAY)[log.chosen(spec, remembered, at)]))
+
+
 def _total(log: EntityLog, spec: Aggregation, remembered: type_of_mask, at: int) -> int:
     return int(log.number(spec.field or "")[log.chosen(spec, remembered, at)].sum())
 
@@ -253,6 +257,6 @@ def _affinity(log: EntityLog, spec: Aggregation, remembered: type_of_mask, at: i
 
 
 MEANINGS: dict[str, Callable[[EntityLog, Aggregation, type_of_mask, int], type_of_value]] = {
-    "count": _count, "total": _total, "mean": _mean, "ever": _ever, "rate": _rate, "age": _age, "last": _last,
-    "first": _first, "distinct": _distinct, "recent": _recent, "affinity": _affinity,
+    "count": _count, "days": _days, "total": _total, "mean": _mean, "ever": _ever, "rate": _rate, "age": _age,
+    "last": _last, "first": _first, "distinct": _distinct, "recent": _recent, "affinity": _affinity,
 }  # fmt: skip

@@ -21,7 +21,7 @@ from behavior.aggregation import Aggregation
 from behavior.event import PERSONALIZATION, Admitted, Event
 from behavior.partition import partition_of
 from behavior.plan import FeatureDefinition, ViewDefinition
-from behavior.words import affinity, age, count, distinct, ever, first, last, mean, rate, recent, total
+from behavior.words import affinity, age, count, days, distinct, ever, first, last, mean, rate, recent, total
 from tests.oracle import DAY, HOUR, MINUTE, SNAPSHOT_ENTITIES, change_points, floor
 
 PARTITIONS = 2
@@ -47,6 +47,8 @@ FEATURES: tuple[Aggregation, ...] = (
     count("purchase"), count("*"), count("item_view", over="1h"), count("purchase", over="24h"),
     count("*", over="7d"), count("purchase", over="30d"), count("purchase", over="40d"),
     count("item_view", over="150m"),
+    days("purchase", over="30d"), days("*", over="40d"), days("item_view", over="24d"),
+    days("*", over="30d", where="properties.stars >= 4", name="starred_days_30d"),
     count("purchase", where="value > 0", name="paid"),
     count("*", over="7d", where="quantity >= 1 and device = 'tv and phone'", name="on_tv_7d"),
     count("*", where="device != 'phone'", name="off_phone"),
