@@ -2,8 +2,8 @@
 
     calibrated margin = slope × margin + intercept          propensity = 1 / (1 + e^−calibrated margin)
 
-That is Platt's scaling (Advances in Large Margin Classifiers, 1999) of a classifier that already speaks in log-odds. The
-slope is positive, so the order of candidates stays; and a sum of factors in margin space stays a sum.
+That is Platt's scaling (Advances in Large Margin Classifiers, 1999) of a classifier that already speaks in log-odds.
+The slope is positive, so the order of candidates stays; and a sum of factors in margin space stays a sum.
 """
 
 import math

@@ -165,7 +165,7 @@ def show_why(
     console.print(table)
 
 
-def bundle_files(bundles: Path, bundle_id: str) -> dict[str, bytes]:
+def bundle_files(bundles: Path | str, bundle_id: str) -> dict[str, bytes]:
     """The files of the bundle that answered."""
     from training.bundle import read_bundle
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from deployment.bundle_store import BundleStore
 from deployment.settings import Settings
 from opportune.readiness import answers_grpc, answers_metrics, serves_grpc
 from opportune.supervise import Child
@@ -10,7 +11,7 @@ from opportune.supervise import Child
 
 def has_model(settings: Settings) -> bool:
     """Whether training has made a bundle current; without one the server takes events, and Score has to wait."""
-    return (settings.bundles / "current").exists()
+    return "current" in BundleStore(settings.bundles).pointers(settings.target)
 
 
 def children(settings: Settings) -> tuple[Child, ...]:

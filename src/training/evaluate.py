@@ -1,7 +1,6 @@
 """Measuring a bundle on cut-offs that it has never seen, beside what anybody could do without a model."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -12,7 +11,7 @@ from behavior.errors import BadInput
 from behavior.manifest import MODEL_FILE, VOCABULARIES_FILE, check_features
 from behavior.plan import Plan
 from training.baselines import frequency, popularity
-from training.bundle import read_bundle
+from training.bundle import Place, read_bundle
 from training.dataset import codes_of, vectors
 from training.evaluation import Evaluation, evaluate
 from training.onnx_check import open_session, run
@@ -29,7 +28,7 @@ def evaluate_bundle(
     con: duckdb.DuckDBPyConnection,
     store: "FeatureStore",
     plan: Plan,
-    bundles: Path,
+    bundles: Place,
     name: str,
     *,
     cutoffs: Sequence[int],

@@ -22,6 +22,7 @@ from training.dataset import codes_of, service_features, vectors
 from training.fit import Sample, fit
 from training.onnx_check import verify
 from training.onnx_export import export
+from training.revision import git_revision
 from training.rows import (
     Instants,
     Rows,
@@ -79,7 +80,7 @@ def train(
     *,
     until: int,
     zone: str,
-    bundles: Path,
+    bundles: bundle.Place,
     threads: int,
     recipe: Recipe = Recipe(),
     progress: Progress = lambda what, done, all_: None,
@@ -118,6 +119,8 @@ def train(
         model_text=booster.model_to_string(),
         vocabularies=vocabularies,
         golden_x=_golden(valid_part[0], recipe.seed),
+        reference=b"{}\n",
+        git_revision=None if store.repo_path is None else git_revision(Path(store.repo_path)),
     )
     bundle_id = bundle.write_bundle(bundles, made, datetime.now(UTC))
     bundle.point(bundles, "current", bundle_id)

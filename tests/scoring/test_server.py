@@ -21,6 +21,7 @@ from behavior.event import HOUR_US, MINUTE_US
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
 from behavior.words import count
 from deployment.archive import Archive
+from deployment.bundles import bundles_at
 from deployment.redis_server import redis_server
 from deployment.settings import Settings
 from scoring.client import Client
@@ -196,8 +197,8 @@ def test_a_bundle_is_taken_over_while_serving(tmp_path: Path, redis_url: str, pr
         eventually(lambda: health(address) == SERVING)
         make_current(own.bundles, second)
         eventually(lambda: client.score(USER, candidates=CATEGORIES).bundle_id == second)
-        (own.bundles / third / "golden.npz").write_bytes(b"damaged")
-        (own.bundles / "current").write_text(third)
+        (own.bundles / "purchase_7d" / third / "golden.npz").write_bytes(b"damaged")
+        bundles_at(own.bundles).store.promote("purchase_7d", third)
         time.sleep(0.6)  # three polls: nothing must change
         assert client.score(USER, candidates=CATEGORIES).bundle_id == second
         assert health(address) == SERVING

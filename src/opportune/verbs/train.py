@@ -6,6 +6,7 @@ from cyclopts import Parameter
 from rich.console import Group
 from rich.text import Text
 
+from deployment.bundles import Bundles
 from deployment.plan_file import load_plan
 from deployment.settings import load
 from opportune.output import show
@@ -40,7 +41,7 @@ def train(
         trained = fit(
             events, open_store(settings), load_plan(settings.plan), target_named(target),
             until=latest(events) + 1 if until is None else local_midnight(until, settings), zone=settings.zone,
-            bundles=settings.bundles, threads=settings.thread_count, progress=tell,
+            bundles=Bundles.of(settings), threads=settings.thread_count, progress=tell,
         )  # fmt: skip
     text = (
         f"bundle {trained.bundle_id} is current: {trained.trees} trees from {trained.train_rows:,} rows, "
@@ -83,7 +84,7 @@ def evaluate(
     settings = load()
     with progress() as tell, events_of(settings) as events:
         found = evaluate_bundle(
-            events, open_store(settings), load_plan(settings.plan), settings.bundles, bundle,
+            events, open_store(settings), load_plan(settings.plan), Bundles.of(settings), bundle,
             cutoffs=local_midnights(first, last, settings.zone), replicates=replicates, threads=settings.thread_count,
             progress=tell,
         )  # fmt: skip
