@@ -61,6 +61,13 @@ class BundleStore:
             raise BundleRefused(f"{name} cannot be read in {self}: it is not there; restore it or train again")
         return files
 
+    def manifest(self, family: str, name: str) -> bytes:
+        """The manifest file of an entry. Raises BundleRefused if it is not there."""
+        data = self._place.read(f"{_entry(family, name)}/{MANIFEST_FILE}")
+        if data is None:
+            raise BundleRefused(f"{name} cannot be read in {self}: it is not there; restore it or train again")
+        return data
+
     def names(self, family: str) -> list[str]:
         """The entries of a family, sorted by name."""
         found = self._place.directories(_family(family))
@@ -72,13 +79,15 @@ class BundleStore:
 
     def delete(self, family: str, name: str) -> None:
         """Take an entry away. Raises BadInput if a pointer names it."""
+        self._finish_swap(family)  # until then `previous` does not name what it will
         naming = [pointer for pointer, named in self.pointers(family).items() if named == name]
         if naming:
             raise BadInput(f"{name} is {' and '.join(naming)} of {family}; point elsewhere first")
         self._place.delete(_entry(family, name), MANIFEST_FILE)
 
     def sweep(self, family: str) -> None:
-        """Take away what writers that died have left."""
+        """Finish what a writer that died has begun, and take away what it has left."""
+        self._finish_swap(family)
         self._place.sweep(_family(family))
 
     def pointed(self, family: str, pointer: str) -> str | None:
@@ -140,12 +149,12 @@ class BundleStore:
         return str(self._finish_swap(family))
 
     def resolve(self, family: str, name: str) -> str:
-        """The name of the entry that a pointer names, or the entry's own name. Raises BadInput if there is none."""
+        """The name that a pointer holds, or the entry's own name. Raises BadInput if there is no such one."""
         if name in POINTERS:
             found = self.pointed(family, name)
             if found is None:
                 raise BadInput(f"{family} has no {name} in {self}; train one with `opportune train`")
-            name = found
+            return found
         self._refuse_absent(family, name)
         return name
 

@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -193,7 +194,8 @@ class RemotePlace:
     def delete(self, path: str, last: str) -> None:
         """Take a file away, or an entry so that `last` is the first of its files to go."""
         for gone in (f"{self._root}/{path}/{last}", f"{self._root}/{path}"):
-            if self._ask("exists", gone):
+            self._files.invalidate_cache()
+            with suppress(FileNotFoundError):
                 self._ask("rm", gone, recursive=True)
 
     def sweep(self, path: str) -> None:

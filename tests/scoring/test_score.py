@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import redis.asyncio
 
+from behavior.calibration import Calibration
 from behavior.errors import BadInput
 from behavior.event import DAY_US, HOUR_US, MINUTE_US, PERSONALIZATION, Event
 from behavior.served import SERVED_ENTRY, decode
@@ -278,3 +279,23 @@ def test_a_refused_bundle_leaves_the_one_before_in_place(online: Online, tmp_pat
     assert first == second == good
     assert third not in (good, refused[0])
     assert len(refused) == 1
+
+
+def test_a_calibrated_bundle_scores_by_calibrated_margins(online: Online, tmp_path: Path) -> None:
+    """Propensity and factor are of the calibrated margin; the log keeps the raw one and how it was calibrated."""
+    calibration = Calibration(0.5, -1.25)
+    make_current(tmp_path / "own", make_bundle(tmp_path / "own", calibration=calibration))
+    raw = ask(online, ScoreRequest(USER, CATEGORIES))
+    answer = ask(online, ScoreRequest(USER, CATEGORIES), bundles=tmp_path / "own")
+    assert (raw.calibrated, answer.calibrated) == (False, True)
+    assert [(each.category, each.margin) for each in answer.ranked] == [
+        (each.category, each.margin) for each in raw.ranked
+    ]
+    uncalibrated, entry = (decode(payload) for payload in online.entries(SERVED_ENTRY))
+    assert (uncalibrated.calibration, entry.calibration) == (None, calibration)
+    for each, shown, before in zip(answer.ranked, entry.shown, uncalibrated.shown, strict=True):
+        believed = 0.5 * each.margin - 1.25
+        assert (each.addends[0].value, each.score) == (believed, believed)
+        assert each.propensity == propensity_of(believed)
+        assert (shown.margin, entry.believed(shown)) == (each.margin, believed)
+        assert uncalibrated.believed(before) == before.margin
