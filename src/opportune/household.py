@@ -112,7 +112,8 @@ def show_ranking(answer: wire.ScoreResponse, console: Console, title: str) -> No
         table.add_column(
             f"= {factor.name}" if factor is answer.ranked[0].factors[0] else f"+ {factor.name}", justify="right"
         )
-    table.add_column("propensity\n(uncalibrated)", justify="right")
+    calibrated = answer.ranked[0].propensities[0].calibrated
+    table.add_column("propensity" if calibrated else "propensity\n(uncalibrated)", justify="right")
     table.columns[2].justify = "right"
     for each in answer.ranked[:_SHOWN]:
         addends = [f"{factor.contribution:+.3f}" for factor in each.factors]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from behavior.errors import BadInput, Unavailable
 from behavior.event import HOUR_US
-from behavior.manifest import check_features
+from behavior.manifest import check_features, decode
 from behavior.plan import Plan
 from deployment.archive import Archive
 from deployment.bundles import Bundles
@@ -49,7 +49,8 @@ def refuse_to_orphan(settings: Settings, plan: Plan) -> None:
     bundles = Bundles.of(settings)
     serving = bundles.current_id(settings.target)
     if serving is not None:
-        check_features(bundles.read(serving)[0], plan.fingerprints)
+        # The manifest alone: whether the bundle is whole is for the server to say, and no reason not to rebuild.
+        check_features(decode(bundles.store.manifest(settings.target, serving)), plan.fingerprints)
 
 
 def _refuse_beyond(settings: Settings, archive: Archive, until: int) -> None:
