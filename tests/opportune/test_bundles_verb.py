@@ -5,11 +5,14 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from behavior.manifest import sealed
 from deployment.bundles import Bundles, bundles_at
+from deployment.settings import load
 from opportune.command import run
+from opportune.processes import has_model
 from tests.scoring.small import make_bundle, make_current
 
 TARGET = "purchase_7d"
@@ -27,8 +30,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def held(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundles:
     """Three bundles that were made one day after the other, and the command's settings that name them."""
-    import msgspec
-
     found = bundles_at(tmp_path / "bundles")
     for day, name in enumerate(bundles_at(made).store.names(TARGET)):
         manifest, files = bundles_at(made).read(name)
@@ -142,8 +143,6 @@ def test_signed_bundles_are_asked_for(
     held: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Once public keys are set, only signed bundles are promoted; the secret key is shown nowhere."""
-    from deployment.settings import load
-
     first, *_ = names(held)
     assert run(["bundles", "key", str(tmp_path / "secret"), str(tmp_path / "public")]) == 0
     secret = (tmp_path / "secret").read_text().strip().partition(":")[2]
@@ -167,3 +166,13 @@ def test_other_artefacts_are_promoted_too(held: Bundles, capsys: pytest.CaptureF
         ("personas-2", ["previous"]),
         ("personas-1", ["current"]),
     ]
+
+
+def test_a_damaged_pointer_is_no_model(held: Bundles, tmp_path: Path) -> None:
+    """`up` starts without waiting for a model whose pointer cannot be followed, as if none were trained."""
+    settings = load(bundles=tmp_path / "bundles")
+    assert not has_model(settings)
+    make_current(held, names(held)[0])
+    assert has_model(settings)
+    (tmp_path / "bundles" / TARGET / "current").write_text("damaged")
+    assert not has_model(settings)

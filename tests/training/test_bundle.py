@@ -2,13 +2,14 @@
 
 import io
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from behavior.calibration import Calibration
 from behavior.errors import BadInput, BundleRefused
 from behavior.manifest import FILES, MANIFEST_FILE, Span
 from deployment import file_places
@@ -60,6 +61,17 @@ def test_equal_content_is_one_bundle_and_other_content_another(tmp_path: Path) -
     assert write_bundle(tmp_path, trained(), CREATED) == first
     assert write_bundle(tmp_path, replace(trained(), rows={}), CREATED) != first
     assert len(list((tmp_path / TARGET).iterdir())) == 2
+
+
+def test_equal_data_has_equal_content_on_another_day(tmp_path: Path) -> None:
+    """All but the time stamp and the id is the same, file for file; a calibration is content."""
+    first, later = (write_bundle(tmp_path, trained(), each) for each in (CREATED, CREATED + timedelta(days=1)))
+    other = write_bundle(tmp_path, replace(trained(), calibration=Calibration(0.9, 0.1)), CREATED)
+    manifests = [read_bundle(tmp_path, each)[0] for each in (first, later, other)]
+    assert first != later
+    assert manifests[0].content == manifests[1].content != manifests[2].content
+    assert read_bundle(tmp_path, first)[1] == read_bundle(tmp_path, later)[1]
+    assert manifests[2].calibration == Calibration(0.9, 0.1)
 
 
 @pytest.mark.parametrize("failing", range(1, 11))
