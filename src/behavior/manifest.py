@@ -11,18 +11,21 @@ from hashlib import sha256
 import msgspec
 
 from behavior.calibration import Calibration
-from behavior.errors import BundleRefused
+from behavior.errors import BadInput, BundleRefused
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_FILE = "manifest.json"
+# Beside the manifest: an Ed25519 signature of its bytes. No part of what the manifest lists, since it comes after it.
+SIGNATURE_FILE = "manifest.sig"
 MODEL_FILE = "model.onnx"
 TEXT_FILE = "model.txt"
 VOCABULARIES_FILE = "vocabularies.json"
 GOLDEN_FILE = "golden.npz"
-FILES = (MODEL_FILE, TEXT_FILE, VOCABULARIES_FILE, GOLDEN_FILE)
+REFERENCE_FILE = "reference.json"
+FILES = (MODEL_FILE, TEXT_FILE, VOCABULARIES_FILE, GOLDEN_FILE, REFERENCE_FILE)
 # Inputs that come with the request and are no features of the plan.
 REQUEST_INPUTS = ("moment:", "candidate:")
-_BUNDLE_ID = re.compile(r"[a-z0-9_]+-[0-9]{8}-[0-9a-f]{8}")
+_BUNDLE_ID = re.compile(r"([a-z0-9_]+)-[0-9]{8}-[0-9a-f]{8}")
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,22 +49,25 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a bundle directory holds.
 
     bundle_id           <target>-<UTC date>-<hash8>; the hash is that of everything else in this manifest
+    content             sha256 of all but the id and the time stamp: the same data makes the same content on any day
     target, entity      what is predicted (`purchase_7d`) and of what (`user_category`)
     created             ISO 8601, UTC
     features            the model's inputs in the order of its columns
     zone                IANA zone of the source, for users without a known offset
     trained             the span of training instants and of their labels
     rows                how many rows were used for what
-    metrics             the evaluation, as training printed it
+    metrics             the evaluation with its intervals, as training printed it
     export_difference   greatest difference between LightGBM and ONNX Runtime that was found, in margin
     versions            of the libraries that made it
     files               sha256 of each file beside the manifest, hexadecimal
-    calibrated          whether margins are calibrated; until they are, answers say so
-    calibration         from raw margins to calibrated ones
+    calibration         from raw margins to those that can be believed; without one, answers say so
+    git_revision        of the feature definitions, with `+dirty` behind it if they were changed since; None outside one
+    least_known_share   share of the inputs that must be there for a vector to be trusted
     """
 
     format: int = FORMAT
-    bundle_id: str
+    bundle_id: str = ""
+    content: str = ""
     target: str
     entity: str
     created: str
@@ -73,8 +79,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     export_difference: float
     versions: dict[str, str]
     files: dict[str, str]
-    calibrated: bool = False
     calibration: Calibration | None = None
+    git_revision: str | None = None
+    least_known_share: float = 0.0
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether margins are calibrated."""
+        return self.calibration is not None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -83,24 +95,31 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The manifest file."""
+    """The manifest file: the one way to write it."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def sealed(draft: Manifest) -> Manifest:
+    """The draft with the content hash and the id that it asks for; those that it has are not looked at."""
+    # Through JSON, so that what is hashed is what will be read: a 0 where a float belongs becomes 0.0.
+    draft = msgspec.json.decode(msgspec.json.encode(draft), type=Manifest)
+    draft = msgspec.structs.replace(draft, content=_content_of(draft))
+    return msgspec.structs.replace(draft, bundle_id=_id_of(draft))
 
 
 def decode(data: bytes) -> Manifest:
     """The manifest of a manifest file.
 
-    Raises BundleRefused if it is none, is of another format, or has been changed since its id was made.
+    Raises BundleRefused if it is none, is of another format, or differs in one bit from what was written.
     """
     try:
+        form = msgspec.json.decode(data, type=_Form).format
+        if form != FORMAT:
+            raise BundleRefused(f"{MANIFEST_FILE}: format {form} is not {FORMAT}; train the bundle with this version")
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, BadInput) as error:
         raise BundleRefused(f"{MANIFEST_FILE} cannot be read ({error}); train the bundle again") from None
-    if manifest.format != FORMAT:
-        raise BundleRefused(
-            f"{MANIFEST_FILE}: format {manifest.format} is not {FORMAT}; train the bundle with this version"
-        )
-    if not is_bundle_id(manifest.bundle_id) or manifest.bundle_id != make_id(manifest):
+    if not is_bundle_id(manifest.bundle_id) or encode(manifest) != data or sealed(manifest) != manifest:
         raise BundleRefused(
             f"{MANIFEST_FILE} of {manifest.bundle_id} was changed after it was written; restore the bundle"
         )
@@ -112,8 +131,28 @@ def is_bundle_id(text: str) -> bool:
     return _BUNDLE_ID.fullmatch(text) is not None
 
 
-def make_id(manifest: Manifest) -> str:
-    """The id that the manifest's content asks for; its own `bundle_id` is not looked at."""
+def target_of(bundle_id: str) -> str:
+    """The target that a bundle id names. Raises BadInput if it is none.
+
+    >>> target_of("purchase_7d-20170925-0123abcd")
+    'purchase_7d'
+    """
+    match = _BUNDLE_ID.fullmatch(bundle_id)
+    if match is None:
+        raise BadInput(f"{bundle_id!r} is no bundle id; it looks like purchase_7d-20170925-0123abcd")
+    return match[1]
+
+
+class _Form(msgspec.Struct, frozen=True):
+    format: int
+
+
+def _content_of(manifest: Manifest) -> str:
+    dated = msgspec.structs.replace(manifest, bundle_id="", content="", created="")
+    return sha256(msgspec.json.encode(dated, order="sorted")).hexdigest()
+
+
+def _id_of(manifest: Manifest) -> str:
     content = msgspec.json.encode(msgspec.structs.replace(manifest, bundle_id=""), order="sorted")
     date = manifest.created[:10].replace("-", "")
     return f"{manifest.target}-{date}-{sha256(content).hexdigest()[:8]}"

@@ -5,6 +5,9 @@ the parity check's lossless source.
 """
 
 import msgspec
+import numpy as np
+
+from behavior.calibration import Calibration
 
 # The types of log entries, in the field `t` of a stream entry; the payload is in the field `b`.
 EVENT_ENTRY = b"e"
@@ -28,13 +31,14 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     vector: bytes
 
 
-class Served(msgspec.Struct, frozen=True):
+class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     """One answer.
 
-    as_of     the instant that the state answered for, µs UTC
-    offset    how far the user's partition was folded into that state
-    s         the instant of the snapshot that category and `all` values came from
-    shown     in the order of positions, best first
+    as_of        the instant that the state answered for, µs UTC
+    offset       how far the user's partition was folded into that state
+    s            the instant of the snapshot that category and `all` values came from
+    shown        in the order of positions, best first
+    calibration  of the bundle, None if it has none
     """
 
     request_id: str
@@ -46,6 +50,13 @@ class Served(msgspec.Struct, frozen=True):
     learner_version: int
     shown: tuple[Shown, ...]
     placement: str | None = None
+    calibration: Calibration | None = None
+
+    def believed(self, shown: Shown) -> float:
+        """The margin that the score was made from, calibrated if there was a calibration: what corrections add to."""
+        if self.calibration is None:
+            return shown.margin
+        return float(self.calibration.margins(np.array([shown.margin]))[0])
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,11 +1,12 @@
 """The types of settings that check themselves: what a zone, an amount of memory, a Redis URL or a property must be."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _MEMORY = re.compile(r"\d+(\.\d+)?\s?[KMGT]i?B")
 
@@ -28,6 +29,11 @@ def _redis_scheme(url: str | None) -> str | None:
     if url is not None and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
         raise ValueError("it is no Redis URL; write it like redis://127.0.0.1:6379/0")
     return url
+
+
+def _path_unless_url(place: Path | str) -> Path | str:
+    text = str(place).removeprefix("file://")
+    return text if "://" in text else Path(text)
 
 
 def names_cluster(url: str | None) -> bool:
@@ -53,5 +59,7 @@ class Property(BaseModel):
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
+# A path on this machine, or a URL that fsspec knows; a URL stays a text, for a path would lose one of its slashes.
+Place = Annotated[Path | str, BeforeValidator(_path_unless_url)]
 MemorySize = Annotated[str, AfterValidator(_memory_size)]
 RedisUrl = Annotated[str | None, AfterValidator(_redis_scheme)]

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from behavior.errors import BadInput
-from deployment.setting_types import MemorySize, Port, Property, RedisUrl, Zone, names_cluster
+from deployment.setting_types import MemorySize, Place, Port, Property, RedisUrl, Zone, names_cluster
 
 _PREFIX = "OPPORTUNE_"
 _CONFIG = "OPPORTUNE_CONFIG"
@@ -45,8 +45,18 @@ class Settings(BaseSettings):
     tables: Path = Field(default_factory=_in_home("tables"), description="Change-point tables that `backfill` writes.")
     registry: Path = Field(default_factory=_in_home("registry.db"), description="Feast's registry.")
     plan: Path = Field(default_factory=_in_home("plan.json"), description="The plan that `apply` compiles.")
-    bundles: Path = Field(
-        default_factory=_in_home("bundles"), description="Trained models, and the pointer to the current one."
+    bundles: Place = Field(
+        default_factory=_in_home("bundles"),
+        description="Trained models and the pointers to them: a directory, or a URL of fsspec (`s3://bucket/bundles`).",
+    )
+    target: str = Field(
+        "purchase_7d", pattern=r"^[a-z0-9_]{1,64}$", description="The target whose current bundle ranks."
+    )
+    bundle_signing_key_file: Path | None = Field(
+        None, description="Secret key that new bundles are signed with, readable by its owner only."
+    )
+    bundle_verify_keys_file: Path | None = Field(
+        None, description="Public keys, one a line. If set, a bundle that none of them has signed is refused."
     )
     run: Path = Field(
         default_factory=_in_home("run"),

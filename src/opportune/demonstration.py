@@ -23,6 +23,7 @@ import training
 from behavior.errors import BadInput
 from behavior.plan import Plan
 from deployment.archive import Archive
+from deployment.bundles import Bundles
 from deployment.plan_file import load_plan
 from deployment.pseudonym import Pseudonyms, make_key
 from deployment.sealing import make_sealing_key
@@ -68,7 +69,7 @@ def prepare(settings: Settings, tell: Tell, console: Console) -> Prepared:
         settings.archive / "import",
         settings.plan,
         settings.tables / "user_category.json",
-        settings.bundles / "current",
+        Path(settings.bundles) / "purchase_7d" / "current",
     )
     steps.run("import", imported, lambda: _import(settings, data, tell), year)
     steps.run("apply", definitions, lambda: _apply(settings, tell), plan)
@@ -202,15 +203,16 @@ def _train(settings: Settings, tell: Tell) -> None:
     from training.targets import target_named
     from training.train import Learning, train
 
+    bundles = Bundles.of(settings)
     with events_of(settings) as events:
         learning = Learning(
             events, open_store(settings), load_plan(settings.plan), settings.zone, settings.thread_count
         )
         trained = train(
-            learning, target_named("purchase_7d"), settings.bundles,
+            learning, target_named("purchase_7d"), bundles,
             until=local_midnight(TRAINED_UNTIL, settings), created=datetime.now(UTC), progress=tell,
         )  # fmt: skip
-    point(settings.bundles, "current", trained.bundle_id)
+    point(bundles, "current", trained.bundle_id)
 
 
 def _evaluate(settings: Settings, tell: Tell) -> dict[str, object]:
@@ -220,7 +222,7 @@ def _evaluate(settings: Settings, tell: Tell) -> dict[str, object]:
 
     with events_of(settings) as events:
         found = evaluate_bundle(
-            events, open_store(settings), load_plan(settings.plan), settings.bundles, "current",
+            events, open_store(settings), load_plan(settings.plan), Bundles.of(settings), "current",
             cutoffs=local_midnights(TODAY, LAST_CUTOFF, settings.zone), replicates=REPLICATES,
             threads=settings.thread_count, progress=tell,
         )  # fmt: skip

@@ -112,7 +112,8 @@ def show_ranking(answer: wire.ScoreResponse, console: Console, title: str) -> No
         table.add_column(
             f"= {factor.name}" if factor is answer.ranked[0].factors[0] else f"+ {factor.name}", justify="right"
         )
-    table.add_column("propensity\n(uncalibrated)", justify="right")
+    calibrated = answer.ranked[0].propensities[0].calibrated
+    table.add_column("propensity" if calibrated else "propensity\n(uncalibrated)", justify="right")
     table.columns[2].justify = "right"
     for each in answer.ranked[:_SHOWN]:
         addends = [f"{factor.contribution:+.3f}" for factor in each.factors]
@@ -165,7 +166,7 @@ def show_why(
     console.print(table)
 
 
-def bundle_files(bundles: Path, bundle_id: str) -> dict[str, bytes]:
+def bundle_files(bundles: Path | str, bundle_id: str) -> dict[str, bytes]:
     """The files of the bundle that answered."""
     from training.bundle import read_bundle
 

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from behavior.column import Column
-from behavior.errors import BundleRefused
+from behavior.errors import BadInput
 from behavior.manifest import REQUEST_INPUTS, is_bundle_id
 from behavior.moment import Moment
 from behavior.plan import ALL_ID, Plan, View
 from behavior.served import Served
 from behavior.vector import assemble
+from deployment.bundles import Bundles
 from deployment.generations import FIRST, Plans, serving
 from deployment.keys import Keys
 from deployment.settings import Settings
@@ -135,8 +136,8 @@ class ParityCheck:
         if place not in self._bundles:
             self._bundles[place] = None
             if is_bundle_id(bundle_id):
-                with suppress(BundleRefused):
-                    self._bundles[place] = load_bundle(self._settings.bundles / bundle_id, plan)
+                with suppress(BadInput):
+                    self._bundles[place] = load_bundle(Bundles.of(self._settings), bundle_id, plan)
         return self._bundles[place]
 
 

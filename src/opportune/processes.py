@@ -3,14 +3,22 @@
 import sys
 from collections.abc import Sequence
 
+from behavior.errors import BundleRefused
+from deployment.bundle_store import BundleStore
 from deployment.settings import Settings
 from opportune.readiness import answers_grpc, answers_metrics, serves_grpc
 from opportune.supervise import Child
 
 
 def has_model(settings: Settings) -> bool:
-    """Whether training has made a bundle current; without one the server takes events, and Score has to wait."""
-    return (settings.bundles / "current").exists()
+    """Whether training has made a bundle current; without one the server takes events, and Score has to wait.
+
+    A damaged pointer names none: the server says what is wrong, and takes events meanwhile.
+    """
+    try:
+        return BundleStore(settings.bundles).pointed(settings.target, "current") is not None
+    except BundleRefused:
+        return False
 
 
 def children(settings: Settings) -> tuple[Child, ...]:

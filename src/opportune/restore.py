@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 from behavior.errors import BadInput, Unavailable
 from behavior.event import HOUR_US
-from behavior.manifest import check_features
+from behavior.manifest import check_features, decode
 from behavior.plan import Plan
 from deployment.archive import Archive
+from deployment.bundles import Bundles
 from deployment.clock import Clock, replay_key
 from deployment.connections import PASSING, connect
 from deployment.generations import serving
@@ -45,11 +46,11 @@ def restore(settings: Settings, archive: Archive, tell: Tell, *, until: int | No
 
 def refuse_to_orphan(settings: Settings, plan: Plan) -> None:
     """Raise BadInput if the bundle that serves needs a feature that the plan lacks or defines otherwise."""
-    from scoring.model import current_id, read_manifest
-
-    serving = current_id(settings.bundles)
+    bundles = Bundles.of(settings)
+    serving = bundles.current_id(settings.target)
     if serving is not None:
-        check_features(read_manifest(settings.bundles / serving), plan.fingerprints)
+        # The manifest alone: whether the bundle is whole is for the server to say, and no reason not to rebuild.
+        check_features(decode(bundles.store.manifest(settings.target, serving)), plan.fingerprints)
 
 
 def _refuse_beyond(settings: Settings, archive: Archive, until: int) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from behavior.calibration import Calibration
 from behavior.column import Column
 from behavior.moment import Moment
 from behavior.served import Served, Shown
@@ -39,7 +40,7 @@ class Ranked:
     score        the float64 sum of the addends' contributions, first to last
     margin       the model's raw margin, float32
     residual     the learner's bounded correction of it
-    propensity   sigmoid(margin)
+    propensity   sigmoid of the margin, of the calibrated one if the bundle has a calibration
     vector       the model's row, float32 little-endian
     features     what the row was made from, by input; empty unless asked for
     """
@@ -66,19 +67,28 @@ class Answer:
     s: int
     bundle_id: str
     target: str
-    calibrated: bool
+    calibration: Calibration | None
     learner_version: int
     ranked: tuple[Ranked, ...]
     degraded: tuple[Degradation, ...]
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether propensities are made from calibrated margins."""
+        return self.calibration is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """All n candidates before they are ranked: vector float32[n, d], margins float32[n], the others float64[n]."""
+    """All n candidates before they are ranked: vector float32[n, d], margins float32[n], the others float64[n].
+
+    `believed` are the margins, calibrated where the bundle has a calibration.
+    """
 
     candidates: Sequence[str]
     vector: np.ndarray
     margins: np.ndarray
+    believed: np.ndarray
     residuals: np.ndarray
     weighed: Sequence[Weighed]
     scores: np.ndarray
@@ -89,7 +99,6 @@ class Scored:
         return tuple(self._at(place, {name: values[place] for name, values in features.items()}) for place in order)
 
     def _at(self, place: int, features: Mapping[str, FeatureValue]) -> Ranked:
-        margin = float(self.margins[place])
         return Ranked(
             category=self.candidates[place],
             score=float(self.scores[place]),
@@ -97,9 +106,9 @@ class Scored:
                 Addend(each.name, float(each.values[place]), each.weight, float(each.contributions[place]))
                 for each in self.weighed
             ),
-            margin=margin,
+            margin=float(self.margins[place]),
             residual=float(self.residuals[place]),
-            propensity=propensity_of(margin),
+            propensity=propensity_of(float(self.believed[place])),
             vector=self.vector[place].astype("<f4").tobytes(),
             features=features,
         )
@@ -157,6 +166,7 @@ def served(answer: Answer) -> Served:
         learner_version=answer.learner_version,
         shown=tuple(shown),
         placement=answer.placement,
+        calibration=answer.calibration,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 class Evidence:
     """What factors are made from, n candidates.
 
-    margins     float32[n], the model's raw margins
+    margins     float64[n], the model's margins, calibrated where the bundle has a calibration
     residuals   float64[n], the learner's bounded corrections of them
     """
 
@@ -45,7 +45,7 @@ class Weighed:
 FACTORS: tuple[Factor, ...] = (
     Factor(
         "propensity", "the model's margin: how likely the outcome is", 1.0,
-        lambda evidence: evidence.margins.astype(np.float64),
+        lambda evidence: evidence.margins,
     ),
     Factor(
         "learner", "what the learner has learned since the model was trained, bounded", 1.0,

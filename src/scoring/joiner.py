@@ -99,7 +99,7 @@ class PartitionJoin:
 
     def take_served(self, served: Served, k: int) -> list[Example]:
         """The examples that a served entry settles: purchases that overtook it, then negatives that are due."""
-        shown = [ShownCategory(each.id, each.margin) for each in served.shown if each.kind == "category"]
+        shown = [ShownCategory(each.id, served.believed(each)) for each in served.shown if each.kind == "category"]
         examples: list[Example] = []
         if shown and served.request_id not in self.pending:
             pending = Pending(served.request_id, served.user_id, served.as_of, shown)

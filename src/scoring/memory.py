@@ -8,12 +8,12 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from behavior.errors import BadInput, BundleRefused, OpportuneError
+from behavior.errors import BundleRefused, OpportuneError
 from behavior.manifest import check_features
 from behavior.plan import Plan
+from deployment.bundles import DEFAULT_TARGET, Bundles
 from deployment.generations import GENERATION, PARTITIONS, Plans
 from deployment.keys import Keys
 from deployment.snapshot import Snapshot
@@ -21,7 +21,7 @@ from deployment.snapshot_reading import ask_whole, brought_up, whole
 from scoring import learner
 from scoring.candidates import popular
 from scoring.learner import Residuals
-from scoring.model import Bundle, current_id, load_bundle
+from scoring.model import Bundle, load_bundle
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -58,6 +58,7 @@ class Memory:
 
     load      how a bundle is loaded
     refused   called with the id of each bundle that could not be taken
+    target    whose current bundle is held
     """
 
     def __init__(
@@ -65,20 +66,23 @@ class Memory:
         client: "redis.asyncio.Redis",
         keys: Keys,
         plans: Plans,
-        bundles: Path,
+        bundles: Bundles,
         residual_bound: float,
-        load: Callable[[Path, Plan], Bundle] = load_bundle,
+        load: Callable[[Bundles, str, Plan], Bundle] = load_bundle,
         refused: Callable[[str], None] = lambda bundle_id: None,
+        target: str = DEFAULT_TARGET,
     ) -> None:
         self._client = client
         self._keys = keys
         self._plans = plans
         self._bundles = bundles
+        self._target = target
         self._bound = residual_bound
         self._load = load
         self._refused = refused
         self._refused_id: str | None = None
         self._refused_until = 0.0
+        self._pointer_told: str | None = None
         self._parts = _Parts()
         self._weights: bytes | None = None
         self._moved_to = 0
@@ -94,7 +98,10 @@ class Memory:
                 f"the deployment has {self._moved_to} partitions now; set `partitions` to that and start anew"
             )
         if parts.bundle is None:
-            raise NotReady(f"there is no model in {self._bundles} yet; run `opportune train`, the server picks it up")
+            raise NotReady(
+                f"there is no model of {self._target} in {self._bundles.store} yet; run `opportune train`, "
+                "the server picks it up"
+            )
         if parts.snapshot is None:
             raise NotReady("there is no snapshot yet; run `opportune fold` (or `opportune rebuild`)")
         return Held(parts.bundle, parts.snapshot, parts.residuals, parts.popular)
@@ -131,17 +138,19 @@ class Memory:
     async def _refresh_bundle(self, plan: Plan) -> None:
         serving = self._parts.bundle
         try:
-            wanted = current_id(self._bundles)
-        except BadInput as error:
-            _log.error("%s", error)
+            # In a thread: the bundles may lie on the other side of a network.
+            wanted = await asyncio.to_thread(self._bundles.current_id, self._target)
+        except OpportuneError as error:
+            self._tell_pointer(str(error))
             return
+        self._pointer_told = None
         if wanted is None or (serving is not None and wanted == serving.bundle_id):
             return
         if wanted == self._refused_id and time.monotonic() < self._refused_until:
             return
         try:
             # Hashing and loading take a while; requests go on meanwhile.
-            bundle = await asyncio.to_thread(self._load, self._bundles / wanted, plan)
+            bundle = await asyncio.to_thread(self._load, self._bundles, wanted, plan)
         except Exception as error:  # whatever it is, the snapshot and the weights must go on being refreshed
             # Remembered, so that a bad bundle is not reported at every poll; tried again, since it may be restored.
             self._refused_id, self._refused_until = wanted, time.monotonic() + REFUSED_FOR_S
@@ -152,6 +161,13 @@ class Memory:
         self._refused_id = None
         self._parts = replace(self._parts, bundle=bundle)
         _log.info("bundle %s (%s) serves", bundle.bundle_id, bundle.target)
+
+    def _tell_pointer(self, what: str) -> None:
+        """Say once, not at every poll, that the pointer cannot be followed; what serves goes on serving."""
+        if what != self._pointer_told:
+            self._pointer_told = what
+            self._refused("")
+            _log.error("%s", what)
 
     async def _refresh_snapshot(self, generation: int, plan: Plan) -> None:
         parts = self._parts

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from behavior.event import SECOND_US
 from behavior.plan import Plan
+from deployment.bundles import Bundles
 from scoring.answer import Answer
 from scoring.collect import Outcome
 from scoring.memory import Held
@@ -39,9 +39,9 @@ class TimedStates(States):
             return await States.read(self, user_id)
 
 
-def load_timed(directory: Path, plan: Plan) -> Bundle:
+def load_timed(bundles: Bundles, name: str, plan: Plan) -> Bundle:
     """As `load_bundle`, with predictions timed."""
-    bundle = load_bundle(directory, plan)
+    bundle = load_bundle(bundles, name, plan)
     return replace(bundle, predict=STAGES.labels("Score", "model").time()(bundle.predict))
 
 

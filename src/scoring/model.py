@@ -9,29 +9,25 @@ import logging
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import onnxruntime
 
-from behavior.errors import BadInput, BundleRefused
+from behavior.calibration import Calibration
+from behavior.errors import BundleRefused
 from behavior.manifest import (
     GOLDEN_FILE,
-    MANIFEST_FILE,
     MODEL_FILE,
     REQUEST_INPUTS,
     VOCABULARIES_FILE,
     Manifest,
     check_features,
-    check_files,
-    decode,
-    is_bundle_id,
 )
 from behavior.plan import Plan
+from deployment.bundles import DEFAULT_TARGET, Bundles
 
 _log = logging.getLogger("opportune.model")
-_CURRENT = "current"
 _ERRORS_ONLY = 3
 # Another machine may add float32 leaves in another order; trees that answer differently are off by far more.
 GOLDEN_TOLERANCE = 1e-4
@@ -53,37 +49,24 @@ class Bundle:
     bundle_id: str
     target: str
     zone: str
-    calibrated: bool
+    calibration: Calibration | None
     inputs: tuple[str, ...]
     views: frozenset[str]
     manifest: Manifest = field(repr=False)
     vocabularies: Mapping[str, Mapping[str, int]]
     predict: Callable[[np.ndarray], np.ndarray] = field(repr=False)
 
+    def believed(self, margins: np.ndarray) -> np.ndarray:
+        """Raw margins [n] as they can be believed, float64[n]: calibrated, if the bundle has a calibration."""
+        return margins.astype(np.float64) if self.calibration is None else self.calibration.margins(margins)
 
-def current_id(bundles: Path) -> str | None:
-    """The id that the pointer `current` holds, or None before the first training.
 
-    Raises BadInput if it holds something else.
+def load_bundle(bundles: Bundles, name: str, plan: Plan, target: str = DEFAULT_TARGET) -> Bundle:
+    """The bundle of an id, or of a pointer of the target, verified.
+
+    Raises BundleRefused that says what is wrong and what to do, BadInput if there is none of that name.
     """
-    try:
-        text = (bundles / _CURRENT).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{bundles / _CURRENT} cannot be read ({type(error).__name__}); run `opportune train`") from None
-    if not is_bundle_id(text):
-        raise BadInput(f"{bundles / _CURRENT} holds no bundle id; run `opportune train`")
-    return text
-
-
-def load_bundle(directory: Path, plan: Plan) -> Bundle:
-    """The bundle of a directory, verified.
-
-    Raises BundleRefused that says what is wrong and what to do.
-    """
-    manifest, files = _read(directory)
-    check_files(manifest, files)
+    manifest, files = bundles.read(name, target)
     check_features(manifest, plan.fingerprints)
     if manifest.entity != RANKS:
         raise BundleRefused(f"bundle {manifest.bundle_id} predicts per {manifest.entity}; this server ranks categories")
@@ -92,7 +75,7 @@ def load_bundle(directory: Path, plan: Plan) -> Bundle:
         bundle_id=manifest.bundle_id,
         target=manifest.target,
         zone=manifest.zone,
-        calibrated=manifest.calibrated,
+        calibration=manifest.calibration,
         inputs=manifest.inputs,
         views=frozenset(names),
         manifest=manifest,
@@ -101,22 +84,6 @@ def load_bundle(directory: Path, plan: Plan) -> Bundle:
     )
     _verify_golden(bundle, files[GOLDEN_FILE])
     return bundle
-
-
-def read_manifest(directory: Path) -> Manifest:
-    """The manifest of a bundle's directory. Raises BundleRefused."""
-    return _read(directory)[0]
-
-
-def _read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
-    try:
-        files = {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file()}
-    except OSError as error:
-        raise BundleRefused(f"{directory} cannot be read ({type(error).__name__}); restore it or train again") from None
-    manifest = decode(files.pop(MANIFEST_FILE, b""))
-    if manifest.bundle_id != directory.name:
-        raise BundleRefused(f"{directory} holds the bundle {manifest.bundle_id}; rename the directory back")
-    return manifest, files
 
 
 def _predictor(manifest: Manifest, model: bytes) -> Callable[[np.ndarray], np.ndarray]:

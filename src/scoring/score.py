@@ -68,9 +68,10 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
     moment = moment_of(request, read.state.plan, held.bundle, finals, as_of)
     vector = assemble(held.bundle.inputs, finals, moment, np.array(candidates, dtype=object), held.bundle.vocabularies)
     margins = held.bundle.predict(vector)
+    believed = held.bundle.believed(margins)
     residuals = held.residuals.lookup(candidates)
-    weighed = weigh(Evidence(margins, residuals))
-    scored = Scored(candidates, vector, margins, residuals, weighed, relevance(weighed))
+    weighed = weigh(Evidence(believed, residuals))
+    scored = Scored(candidates, vector, margins, believed, residuals, weighed, relevance(weighed))
 
     shown = explained(held.bundle.inputs, finals, moment, candidates) if request.explain else {}
     answer = Answer(
@@ -82,7 +83,7 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
         s=held.snapshot.s,
         bundle_id=held.bundle.bundle_id,
         target=held.bundle.target,
-        calibrated=held.bundle.calibrated,
+        calibration=held.bundle.calibration,
         learner_version=held.residuals.version,
         ranked=scored.ranked(request.top_k, shown),
         degraded=tuple(degradations(read.state, held.snapshot, as_of)),

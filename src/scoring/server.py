@@ -21,6 +21,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from behavior.errors import BadInput, OpportuneError, Unavailable
+from deployment.bundles import Bundles
 from deployment.clock import AsyncClock, replay_key
 from deployment.connections import PASSING, connect, connect_serving
 from deployment.generations import Plans
@@ -125,10 +126,11 @@ class Server:
             client,
             self._keys,
             plans,
-            settings.bundles,
+            Bundles.of(settings),
             settings.residual_bound,
             metrics.load_timed,
             lambda _: metrics.BUNDLES_REFUSED.inc(),
+            settings.target,
         )
         states = metrics.TimedStates(client, self._keys, plans)
         scoring = Scoring(states, clock, memory, journal)

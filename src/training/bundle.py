@@ -1,13 +1,10 @@
-"""Writing bundles: a directory that appears whole or not at all, and pointers that swap atomically.
+"""Writing bundles: what training made, as the files of a bundle and their manifest.
 
-<bundles>/<bundle_id>/    manifest.json model.onnx model.txt vocabularies.json golden.npz
-<bundles>/current         a file that holds a bundle id
+<bundles>/<target>/<bundle_id>/    manifest.json model.onnx model.txt vocabularies.json golden.npz reference.json
+<bundles>/<target>/current         a pointer (deployment.bundle_store)
 """
 
 import io
-import os
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,28 +16,26 @@ import msgspec
 import numpy as np
 
 from behavior.calibration import Calibration
-from behavior.errors import BadInput, BundleRefused
+from behavior.errors import BadInput
 from behavior.manifest import (
     GOLDEN_FILE,
-    MANIFEST_FILE,
     MODEL_FILE,
+    REFERENCE_FILE,
     REQUEST_INPUTS,
     TEXT_FILE,
     VOCABULARIES_FILE,
     Input,
     Manifest,
     Span,
-    check_files,
-    decode,
-    encode,
-    is_bundle_id,
-    make_id,
+    sealed,
+    target_of,
 )
-from deployment.durable import flush
+from deployment.bundle_store import BundleStore
+from deployment.bundles import DEFAULT_TARGET, Bundles, bundles_at
 from training.onnx_check import open_session, run
 
-POINTERS = ("current", "previous", "canary", "shadow")
 _LIBRARIES = ("lightgbm", "onnx", "onnxruntime", "numpy")
+Place = Bundles | BundleStore | Path | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +46,7 @@ class Trained:
     fingerprints    {reference: fingerprint} of the plan; it may hold more than the model uses
     vocabularies    {input: texts in the order of their codes}
     golden_x        float32[m, d], real rows whose margins every loader must reproduce; m >= 1
+    reference       the file `reference.json`: what the inputs looked like in training
     The rest is told in `behavior.manifest.Manifest`.
     """
 
@@ -67,10 +63,13 @@ class Trained:
     model_text: str
     vocabularies: Mapping[str, Sequence[str]]
     golden_x: np.ndarray = field(repr=False)
+    reference: bytes = field(repr=False)
     calibration: Calibration | None = None
+    git_revision: str | None = None
+    least_known_share: float = 0.0
 
 
-def write_bundle(bundles_dir: Path, trained: Trained, created: datetime) -> str:
+def write_bundle(place: Place, trained: Trained, created: datetime) -> str:
     """Write the bundle durably and return its id; no pointer moves.
 
     The golden margins are what ONNX Runtime answers here. The same content at the same `created` is the same bundle,
@@ -82,71 +81,38 @@ def write_bundle(bundles_dir: Path, trained: Trained, created: datetime) -> str:
         VOCABULARIES_FILE: msgspec.json.encode({name: list(texts) for name, texts in trained.vocabularies.items()})
         + b"\n",
         GOLDEN_FILE: _golden(trained),
+        REFERENCE_FILE: trained.reference,
     }
     manifest = _manifest(trained, created, files)
-    target = bundles_dir / manifest.bundle_id
-    if target.exists():
-        read_bundle(bundles_dir, manifest.bundle_id)  # refuses a damaged one rather than to call it written
-        return manifest.bundle_id
-    bundles_dir.mkdir(parents=True, exist_ok=True)
-    staging = bundles_dir / f".staging-{uuid.uuid4().hex}"
-    staging.mkdir()
-    try:
-        for name, data in (files | {MANIFEST_FILE: encode(manifest)}).items():
-            _write(staging / name, data)
-        flush(staging)
-        staging.rename(target)
-        flush(bundles_dir)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    bundles_at(place).write(manifest, files)
     return manifest.bundle_id
 
 
-def point(bundles_dir: Path, pointer: str, bundle_id: str) -> None:
-    """Let the pointer (`current`, ...) name the bundle, atomically and durably.
+def point(place: Place, pointer: str, bundle_id: str) -> None:
+    """Let the pointer of the bundle's target name it, atomically and durably; a promotion if it is `current`.
 
-    Raises BadInput for an unknown pointer, BundleRefused if the bundle is not there or not whole.
+    Raises BadInput for an unknown pointer or a bundle that is not there, BundleRefused if it is not whole.
     """
-    if pointer not in POINTERS:
-        raise BadInput(f"{pointer!r} is no pointer to a bundle; use one of {', '.join(POINTERS)}")
-    if not is_bundle_id(bundle_id):
-        raise BadInput(f"{bundle_id!r} is no bundle id; it looks like purchase_7d-20170925-0123abcd")
-    read_bundle(bundles_dir, bundle_id)
-    staging = bundles_dir / f".{pointer}-{uuid.uuid4().hex}"
-    try:
-        _write(staging, f"{bundle_id}\n".encode())
-        staging.replace(bundles_dir / pointer)
-        flush(bundles_dir)
-    finally:
-        staging.unlink(missing_ok=True)
+    bundles = bundles_at(place)
+    target = target_of(bundle_id)
+    bundles.read(bundle_id)
+    if pointer == "current":
+        bundles.store.promote(target, bundle_id)
+    else:
+        bundles.store.point(target, pointer, bundle_id)
 
 
-def report_path(bundles_dir: Path, bundle_id: str) -> Path:
-    """Where the report of a bundle lies: beside the bundles, and no part of what they are."""
-    return bundles_dir / "reports" / f"{bundle_id}.html"
+def write_report(place: Place, bundle_id: str, page: str) -> str:
+    """Put a bundle's report beside the bundles, of which it is no part; where it is now."""
+    name = f"reports/{bundle_id}.html"
+    store = bundles_at(place).store
+    store.put_beside(target_of(bundle_id), name, page.encode())
+    return f"{store}/{target_of(bundle_id)}/{name}"
 
 
-def resolve(bundles_dir: Path, name: str) -> str:
-    """The bundle id that a pointer holds, or the id itself.
-
-    Raises BadInput if there is no such pointer or bundle.
-    """
-    if name in POINTERS and (bundles_dir / name).is_file():
-        name = (bundles_dir / name).read_text(encoding="utf-8").strip()
-    if not is_bundle_id(name) or not (bundles_dir / name).is_dir():
-        raise BadInput(f"there is no bundle {name!r} in {bundles_dir}; train one with `opportune train`")
-    return name
-
-
-def read_bundle(bundles_dir: Path, name: str) -> tuple[Manifest, dict[str, bytes]]:
-    """A bundle's manifest and its files by name, checked against each other; `name` is an id or a pointer."""
-    directory = bundles_dir / resolve(bundles_dir, name)
-    files = {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file()}
-    manifest = decode(files.pop(MANIFEST_FILE, b""))
-    if manifest.bundle_id != directory.name:
-        raise BundleRefused(f"{directory} holds the bundle {manifest.bundle_id}; rename the directory back")
-    check_files(manifest, files)
-    return manifest, files
+def read_bundle(place: Place, name: str, target: str = DEFAULT_TARGET) -> tuple[Manifest, dict[str, bytes]]:
+    """A bundle's manifest and its files by name, checked; `name` is an id, or a pointer of the target."""
+    return bundles_at(place).read(name, target)
 
 
 def _manifest(trained: Trained, created: datetime, files: Mapping[str, bytes]) -> Manifest:
@@ -156,7 +122,6 @@ def _manifest(trained: Trained, created: datetime, files: Mapping[str, bytes]) -
     if created.tzinfo is None:
         raise BadInput(f"a bundle's creation time {created} has no time zone; pass it in UTC")
     draft = Manifest(
-        bundle_id="",
         target=trained.target,
         entity=trained.entity,
         created=created.astimezone(UTC).isoformat(),
@@ -169,8 +134,10 @@ def _manifest(trained: Trained, created: datetime, files: Mapping[str, bytes]) -
         versions={name: version(name) for name in _LIBRARIES},
         files={name: sha256(data).hexdigest() for name, data in files.items()},
         calibration=trained.calibration,
+        git_revision=trained.git_revision,
+        least_known_share=trained.least_known_share,
     )
-    return msgspec.structs.replace(draft, bundle_id=make_id(draft))
+    return sealed(draft)
 
 
 def _golden(trained: Trained) -> bytes:
@@ -184,10 +151,3 @@ def _golden(trained: Trained) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, x=x, margin=run(session, x))
     return buffer.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -1,15 +1,15 @@
 """Measuring a bundle on cut-offs that it has never seen, beside what anybody could do without a model."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from behavior.manifest import check_features
 from behavior.plan import Plan
+from deployment.bundles import DEFAULT_TARGET
 from training.baselines import baselines
-from training.bundle import read_bundle
+from training.bundle import Place, read_bundle
 from training.evaluation import Evaluation, evaluate
 from training.measuring import Answers, answered, unseen_rows
 from training.propensity import Propensity
@@ -25,9 +25,10 @@ def evaluate_bundle(
     con: duckdb.DuckDBPyConnection,
     store: "FeatureStore",
     plan: Plan,
-    bundles: Path,
+    place: Place,
     name: str,
     *,
+    of: str = DEFAULT_TARGET,
     cutoffs: Sequence[int],
     replicates: int,
     threads: int,
@@ -35,10 +36,11 @@ def evaluate_bundle(
 ) -> Evaluation:
     """The propensity's metrics beside the baselines of its target, on all eligible rows of the cut-offs.
 
-    `con` has the archive as the view `events`; a ranking is that of one user at one cut-off. Raises BadInput if the
-    bundle was trained on anything at or after the first cut-off, or if the archive ends within the last one's horizon.
+    `con` has the archive as the view `events`; a pointer is one of the target `of`; a ranking is that of one user at
+    one cut-off. Raises BadInput if the bundle was trained on anything at or after the first cut-off, or if the archive
+    ends within the last one's horizon.
     """
-    manifest, files = read_bundle(bundles, name)
+    manifest, files = read_bundle(place, name, of)
     check_features(manifest, plan.fingerprints)
     target = target_named(manifest.target)
     rows = unseen_rows(con, target, manifest, cutoffs)
@@ -60,15 +62,16 @@ def measure_bundle(
     con: duckdb.DuckDBPyConnection,
     store: "FeatureStore",
     plan: Plan,
-    bundles: Path,
+    place: Place,
     name: str,
     *,
+    of: str = DEFAULT_TARGET,
     cutoffs: Sequence[int],
     threads: int,
     progress: Progress = lambda what, done, all_: None,
 ) -> Answers:
     """What a bundle answers on all eligible rows of cut-offs that it has never seen; raises as `evaluate_bundle`."""
-    manifest, files = read_bundle(bundles, name)
+    manifest, files = read_bundle(place, name, of)
     check_features(manifest, plan.fingerprints)
     rows = unseen_rows(con, target_named(manifest.target), manifest, cutoffs)
     return answered(

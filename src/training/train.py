@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from behavior.calibration import Calibration
+from behavior.distribution import describe, encode
 from behavior.errors import BadInput
 from behavior.manifest import Span
 from behavior.plan import Plan
@@ -28,7 +29,8 @@ from training.measuring import answered
 from training.onnx_check import verify
 from training.onnx_export import export
 from training.propensity import Propensity
-from training.report import report_of, write_report
+from training.report import render, report_of
+from training.revision import git_revision
 from training.rows import Rows, ask, cutoff_instants, sundays
 from training.sampling import Recipe, Split, split, training_rows
 from training.steps import Progress, Step, Steps
@@ -85,7 +87,7 @@ class Learning:
 def train(
     learning: Learning,
     target: Target,
-    bundles: Path,
+    place: bundle.Place,
     *,
     until: int,
     created: datetime,
@@ -130,18 +132,21 @@ def train(
         model_text=fitted.booster.model_to_string(),
         vocabularies=vocabularies,
         golden_x=_golden(samples.calibrate[0], recipe.seed),
+        reference=encode(describe(samples.fit[0], inputs, vocabularies, samples.fit[2])),
         calibration=fitted.calibration,
+        git_revision=None if learning.store.repo_path is None else git_revision(Path(learning.store.repo_path)),
     )
-    bundle_id = bundle.write_bundle(bundles, made, created)
+    bundle_id = bundle.write_bundle(place, made, created)
     with steps.step("reporting"):
+        manifest, files = bundle.read_bundle(place, bundle_id)
         report = report_of(
-            *bundle.read_bundle(bundles, bundle_id), answers, question=target.question, measured_on=_HELD_BACK,
-            threads=learning.threads,
+            manifest, files, answers, question=target.question, measured_on=_HELD_BACK,
+            revision=manifest.git_revision or "", threads=learning.threads,
         )  # fmt: skip
-        write_report(bundle.report_path(bundles, bundle_id), report)
+        where = bundle.write_report(place, bundle_id, render(report))
     return Trained(
         bundle_id=bundle_id,
-        report=str(bundle.report_path(bundles, bundle_id)),
+        report=where,
         target=target.name,
         fit_rows=len(parts.fit),
         stop_rows=len(parts.stop),

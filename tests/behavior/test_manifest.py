@@ -5,6 +5,7 @@ from hashlib import sha256
 import msgspec
 import pytest
 
+from behavior.calibration import Calibration
 from behavior.errors import BundleRefused
 from behavior.manifest import (
     FILES,
@@ -16,7 +17,7 @@ from behavior.manifest import (
     decode,
     encode,
     is_bundle_id,
-    make_id,
+    sealed,
 )
 
 CONTENT = {name: name.encode() for name in FILES}
@@ -24,7 +25,6 @@ CONTENT = {name: name.encode() for name in FILES}
 
 def manifest() -> Manifest:
     draft = Manifest(
-        bundle_id="",
         target="purchase_7d",
         entity="user_category",
         created="2017-09-25T04:00:00+00:00",
@@ -36,8 +36,11 @@ def manifest() -> Manifest:
         export_difference=2e-6,
         versions={"numpy": "2"},
         files={name: sha256(data).hexdigest() for name, data in CONTENT.items()},
+        calibration=Calibration(0.9, -0.1),
+        git_revision="0123abcd",
+        least_known_share=0.25,
     )
-    return msgspec.structs.replace(draft, bundle_id=make_id(draft))
+    return sealed(draft)
 
 
 def test_a_manifest_reads_back_equal() -> None:
@@ -53,12 +56,14 @@ def test_no_field_can_be_changed_unnoticed(field: str) -> None:
     values = msgspec.to_builtins(manifest())
     changed = {int: lambda v: v + 1, str: lambda v: v + "x", float: lambda v: v * 2, bool: lambda v: not v}
     value = values[field]
-    if isinstance(value, dict):
+    if field == "calibration":
+        values[field] = {"slope": 0.9, "intercept": -0.2}
+    elif isinstance(value, dict):
         values[field] = dict(list(value.items())[1:]) if field != "trained" else {"start_us": 1, "end_us": 3}
     else:
         values[field] = value[1:] if isinstance(value, list | tuple) else changed[type(value)](value)
     with pytest.raises(BundleRefused):
-        decode(msgspec.json.encode(values))
+        decode(msgspec.json.format(msgspec.json.encode(values), indent=2) + b"\n")
 
 
 @pytest.mark.parametrize(
@@ -113,3 +118,33 @@ def test_features_must_be_in_the_plan_with_equal_fingerprints() -> None:
         check_features(manifest(), {"other:feature": "bb"})
     with pytest.raises(BundleRefused, match="defines otherwise user_activity:purchases_7d"):
         check_features(manifest(), {"user_activity:purchases_7d": "ab"})
+
+
+def test_one_flipped_bit_of_the_file_is_refused() -> None:
+    """Any bit, those of white space and of the last newline too: there is one way to write a manifest."""
+    data = encode(manifest())
+    for bit in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BundleRefused):
+            decode(bytes(changed))
+
+
+def test_the_content_is_the_same_on_another_day() -> None:
+    """The same data makes the same content whenever it was trained; anything else in it makes another."""
+    later = sealed(msgspec.structs.replace(manifest(), created="2017-09-26T04:00:00+00:00"))
+    other = sealed(msgspec.structs.replace(manifest(), rows={"train": 11}))
+    assert later.content == manifest().content != other.content
+    assert later.bundle_id != manifest().bundle_id
+
+
+def test_what_is_sealed_reads_back_whatever_its_numbers_are() -> None:
+    """A whole number where a fraction belongs, and a metric that is not a number, are written as they will be read."""
+    draft = msgspec.structs.replace(manifest(), export_difference=0, metrics={"auc": float("nan"), "n": (1, 2)})
+    assert decode(encode(sealed(draft))).metrics == {"auc": None, "n": [1, 2]}
+
+
+def test_another_format_is_named() -> None:
+    """A bundle of format 1 is refused with what to do, whatever else is in it."""
+    with pytest.raises(BundleRefused, match="format 1 is not 2; train"):
+        decode(b'{"format": 1, "calibrated": false}')

@@ -25,6 +25,14 @@ def test_paths_lie_in_the_home_unless_set() -> None:
     assert settings.bundles == Path("/b")
 
 
+def test_bundles_lie_at_a_path_or_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL stays as it was written, for this process and its children; `file://` is a path like any other."""
+    monkeypatch.setenv("OPPORTUNE_BUNDLES", "s3://shop/bundles")
+    assert load().bundles == "s3://shop/bundles"
+    assert load().child_environment()["OPPORTUNE_BUNDLES"] == "s3://shop/bundles"
+    assert load(bundles="file:///b").bundles == load(bundles="/b").bundles == Path("/b")
+
+
 def test_the_stronger_source_wins(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Argument over environment over file over default, key by key."""
     settings_file.write_text('host = "file"\ncurrency = "EUR"\nzone = "Asia/Tokyo"\n')

@@ -9,6 +9,7 @@ import lightgbm
 import numpy as np
 
 from behavior.aggregation import Aggregation
+from behavior.calibration import Calibration
 from behavior.event import PERSONALIZATION, SECOND_US, Event
 from behavior.manifest import Span
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
@@ -16,7 +17,7 @@ from behavior.words import age, count, distinct, last
 from deployment.pseudonym import Pseudonyms, make_key
 from deployment.sealing import make_sealing_key
 from deployment.settings import Settings, load
-from training.bundle import Trained, point, write_bundle
+from training.bundle import Place, Trained, point, write_bundle
 from training.onnx_export import export
 
 START = 1_508_040_000_000_000  # 2017-10-15T04:00:00Z, midnight in New York
@@ -72,7 +73,12 @@ def purchase(user: str, category: str, t: int, message_id: str, **fields: Any) -
     return Event(message_id, "purchase", user, t, category=category, purposes=PERSONALIZATION, **fields)
 
 
-def make_bundle(bundles: Path, seed: int = 0, fingerprints: Mapping[str, str] | None = None) -> str:
+def make_bundle(
+    bundles: Place,
+    seed: int = 0,
+    fingerprints: Mapping[str, str] | None = None,
+    calibration: Calibration | None = None,
+) -> str:
     """Train a real model on made-up rows in which own purchases, the hour and the category matter; not yet current."""
     rng = np.random.default_rng(seed)
     x = np.column_stack(
@@ -91,11 +97,11 @@ def make_bundle(bundles: Path, seed: int = 0, fingerprints: Mapping[str, str] | 
         target="purchase_7d", entity="user_category", inputs=INPUTS, fingerprints=fingerprints or PLAN.fingerprints,
         zone="America/New_York", trained=Span(0, 1), rows={"train": 4000}, metrics={}, export_difference=0.0,
         model_onnx=export(booster), model_text=booster.model_to_string(),
-        vocabularies=dict.fromkeys(TEXTS, CATEGORIES), golden_x=x[:50],
+        vocabularies=dict.fromkeys(TEXTS, CATEGORIES), golden_x=x[:50], reference=b"{}\n", calibration=calibration,
     )  # fmt: skip
     return write_bundle(bundles, trained, datetime.fromtimestamp(START / SECOND_US, UTC))
 
 
-def make_current(bundles: Path, bundle_id: str) -> None:
+def make_current(bundles: Place, bundle_id: str) -> None:
     """Let the pointer name the bundle."""
     point(bundles, "current", bundle_id)

@@ -17,7 +17,7 @@ def test_the_breakdown_adds_up_to_the_score_exactly(of_model: list[float], data:
     """Adding the contributions in their order, in float64, gives the very bits of the score."""
     n = len(of_model)
     residuals = data.draw(st.lists(st.floats(-1, 1), min_size=n, max_size=n))
-    weighed = weigh(Evidence(np.array(of_model, dtype=np.float32), np.array(residuals)))
+    weighed = weigh(Evidence(np.array(of_model), np.array(residuals)))
     scores = relevance(weighed)
     for place in range(n):
         total = 0.0

@@ -6,6 +6,7 @@ from itertools import count
 import msgspec
 import pytest
 
+from behavior.calibration import Calibration
 from behavior.event import DAY_US, HOUR_US, Admitted, Event, admit
 from behavior.served import Served, Shown
 from scoring.joiner import Example, PartitionJoin, Pending, Place
@@ -37,6 +38,14 @@ def test_a_purchase_of_what_was_shown_is_positive_at_once_and_once() -> None:
     assert join.take_event(bought("B", T + 5)) == [Example("r", "B", -2.0, True)]
     assert join.take_event(bought("B", T + 6)) == []
     assert join.wait(T + WINDOW) == [Example("r", "A", -1.0, False)]
+
+
+def test_what_a_calibration_made_of_the_margin_is_learned_on() -> None:
+    """The learner corrects what was believed: the calibrated margin, not the raw one that stands beside it."""
+    join = joined()
+    join.take_served(msgspec.structs.replace(served("r"), calibration=Calibration(0.5, -1.0)), T + 1)
+    assert join.take_event(bought("B", T + 5)) == [Example("r", "B", -2.0, True)]
+    assert join.wait(T + WINDOW) == [Example("r", "A", -1.5, False)]
 
 
 @pytest.mark.parametrize(("t", "hits"), [(T - 1, False), (T, True), (T + WINDOW - 1, True), (T + WINDOW, False)])

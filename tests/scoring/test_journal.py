@@ -13,7 +13,7 @@ from scoring.log_writer import Fate, Offer
 
 
 def answer(number: int, user: str = "k1-u") -> Answer:
-    return Answer(f"r{number}", user, None, 1000 + number, 0, 0, "b", "purchase_7d", False, 0, (), ())
+    return Answer(f"r{number}", user, None, 1000 + number, 0, 0, "b", "purchase_7d", None, 0, (), ())
 
 
 class Kept:

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 from behavior import manifest as manifests
-from behavior.errors import BadInput, BundleRefused
+from behavior.calibration import Calibration
+from behavior.errors import BundleRefused
 from behavior.plan import Plan
+from deployment.bundles import bundles_at
 from scoring import model
-from scoring.model import current_id, load_bundle
+from scoring.model import Bundle, load_bundle
 from tests.scoring.small import INPUTS, PLAN, TEXTS, make_bundle, make_current
+
+TARGET = "purchase_7d"
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +29,26 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def current_id(bundles: Path) -> str | None:
+    """The bundle that is current in the directory."""
+    return bundles_at(bundles).current_id()
+
+
+def load(directory: Path, plan: Plan) -> Bundle:
+    """The bundle whose directory this is."""
+    return load_bundle(bundles_at(directory.parent.parent), directory.name, plan)
+
+
 def rewritten(bundles: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
     """A copy of the bundle with changed files and a manifest that fits them: only the content is wrong."""
-    source = bundles / str(current_id(bundles))
+    source = bundles / TARGET / str(current_id(bundles))
     files = {path.name: path.read_bytes() for path in source.iterdir()}
     manifest = manifests.decode(files.pop("manifest.json"))
     change(files)
     hashes = {name: manifests.sha256(data).hexdigest() for name, data in files.items()}
-    manifest = msgspec.structs.replace(manifest, files=hashes)
-    manifest = msgspec.structs.replace(manifest, bundle_id=manifests.make_id(manifest))
-    directory = target / manifest.bundle_id
-    directory.mkdir()
+    manifest = manifests.sealed(msgspec.structs.replace(manifest, files=hashes))
+    directory = target / TARGET / manifest.bundle_id
+    directory.mkdir(parents=True)
     for name, data in (files | {"manifest.json": manifests.encode(manifest)}).items():
         (directory / name).write_bytes(data)
     return directory
@@ -44,12 +57,12 @@ def rewritten(bundles: Path, target: Path, change: Callable[[dict[str, bytes]], 
 def test_a_loaded_bundle_answers_what_training_saw(bundles: Path) -> None:
     """Inputs, views, vocabularies and zone are the manifest's; golden rows get their margins."""
     bundle_id = str(current_id(bundles))
-    bundle = load_bundle(bundles / bundle_id, PLAN)
+    bundle = load(bundles / TARGET / bundle_id, PLAN)
     assert (bundle.bundle_id, bundle.target, bundle.inputs) == (bundle_id, "purchase_7d", INPUTS)
     assert bundle.views == {"user_activity", "user_category", "category_activity", "all_activity"}
     assert bundle.vocabularies[TEXTS[1]] == {"BREAD": 0, "COFFEE": 1, "RICE": 2, "TEA": 3}
-    assert (bundle.zone, bundle.calibrated) == ("America/New_York", False)
-    golden = np.load(bundles / bundle_id / "golden.npz")
+    assert (bundle.zone, bundle.manifest.calibrated) == ("America/New_York", False)
+    golden = np.load(bundles / TARGET / bundle_id / "golden.npz")
     margins = bundle.predict(golden["x"])
     assert margins.dtype == np.float32
     assert margins.shape == (50,)
@@ -60,14 +73,14 @@ def test_a_loaded_bundle_answers_what_training_saw(bundles: Path) -> None:
 def test_one_flipped_bit_is_refused(bundles: Path, tmp_path: Path, name: str) -> None:
     """Whatever file is damaged, the bundle does not load."""
     bundle_id = str(current_id(bundles))
-    (tmp_path / bundle_id).mkdir()
-    for path in (bundles / bundle_id).iterdir():
+    (tmp_path / TARGET / bundle_id).mkdir(parents=True)
+    for path in (bundles / TARGET / bundle_id).iterdir():
         data = bytearray(path.read_bytes())
         if path.name == name:
             data[len(data) // 2] ^= 1
-        (tmp_path / bundle_id / path.name).write_bytes(data)
+        (tmp_path / TARGET / bundle_id / path.name).write_bytes(data)
     with pytest.raises(BundleRefused):
-        load_bundle(tmp_path / bundle_id, PLAN)
+        load(tmp_path / TARGET / bundle_id, PLAN)
 
 
 def test_golden_rows_are_checked_through_the_runtime(bundles: Path, tmp_path: Path) -> None:
@@ -80,7 +93,7 @@ def test_golden_rows_are_checked_through_the_runtime(bundles: Path, tmp_path: Pa
         files["golden.npz"] = buffer.getvalue()
 
     with pytest.raises(BundleRefused, match="otherwise"):
-        load_bundle(rewritten(bundles, tmp_path, other_margins), PLAN)
+        load(rewritten(bundles, tmp_path, other_margins), PLAN)
 
 
 def test_a_golden_margin_that_is_no_number_is_refused(bundles: Path, tmp_path: Path) -> None:
@@ -93,7 +106,7 @@ def test_a_golden_margin_that_is_no_number_is_refused(bundles: Path, tmp_path: P
         files["golden.npz"] = buffer.getvalue()
 
     with pytest.raises(BundleRefused, match="otherwise"):
-        load_bundle(rewritten(bundles, tmp_path, no_number), PLAN)
+        load(rewritten(bundles, tmp_path, no_number), PLAN)
 
 
 @pytest.mark.parametrize(
@@ -111,36 +124,40 @@ def test_files_that_are_not_what_they_should_be_are_refused(
     """Well hashed nonsense is refused with the name of the file."""
     directory = rewritten(bundles, tmp_path, lambda files: files.update({name: data}))
     with pytest.raises(BundleRefused, match=name):
-        load_bundle(directory, PLAN)
+        load(directory, PLAN)
 
 
 def test_a_plan_with_another_meaning_is_refused(bundles: Path) -> None:
     """A feature that is absent from the plan, or defined otherwise, is named."""
-    directory = bundles / str(current_id(bundles))
+    directory = bundles / TARGET / str(current_id(bundles))
     without = Plan(view.definition for view in PLAN.views if view.name != "all_activity")
     with pytest.raises(BundleRefused, match="all_activity:purchase_count_7d"):
-        load_bundle(directory, without)
+        load(directory, without)
     changed = Plan(msgspec.structs.replace(view.definition, retention_us=view.retention_us * 2) for view in PLAN.views)
     with pytest.raises(BundleRefused, match="otherwise"):
-        load_bundle(directory, changed)
+        load(directory, changed)
 
 
 def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """A pointer to nothing is one clear sentence."""
     with pytest.raises(BundleRefused, match="cannot be read"):
-        load_bundle(tmp_path / "purchase_7d-20170925-00000000", PLAN)
+        load(tmp_path / TARGET / "purchase_7d-20170925-00000000", PLAN)
 
 
-def test_the_pointer_holds_an_id_or_there_is_none(tmp_path: Path) -> None:
-    """Before the first training there is None; anything but an id (a path out of the directory) is refused."""
+def test_before_the_first_training_there_is_no_current_bundle(tmp_path: Path) -> None:
+    """No directory, an empty one and one without a pointer are all the same: None."""
     assert current_id(tmp_path) is None
     assert current_id(tmp_path / "absent") is None
-    (tmp_path / "current").write_text("purchase_7d-20170925-0123abcd\n")
-    assert current_id(tmp_path) == "purchase_7d-20170925-0123abcd"
-    for wrong in ("../../etc", "", "\udcff"):
-        (tmp_path / "current").write_text(wrong, errors="surrogateescape")
-        with pytest.raises(BadInput):
-            current_id(tmp_path)
+
+
+def test_a_calibrated_bundle_believes_calibrated_margins(tmp_path: Path) -> None:
+    """Margins stay the model's own; what is believed is slope × margin + intercept, and the raw margin without one."""
+    raw = np.array([-1.5, 0.0, 2.25], dtype=np.float32)
+    plain = load_bundle(bundles_at(tmp_path), make_bundle(tmp_path), PLAN)
+    calibrated = load_bundle(bundles_at(tmp_path), make_bundle(tmp_path, calibration=Calibration(0.5, -1.0)), PLAN)
+    assert plain.believed(raw).tolist() == [-1.5, 0.0, 2.25]
+    assert calibrated.believed(raw).tolist() == [-1.75, -1.0, 0.125]
+    assert calibrated.manifest.calibrated
 
 
 def test_the_runtime_has_one_thread(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,5 +170,5 @@ def test_the_runtime_has_one_thread(bundles: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(model.onnxruntime, "InferenceSession", session)
     with pytest.raises(TypeError):
-        load_bundle(bundles / str(current_id(bundles)), PLAN)
+        load(bundles / TARGET / str(current_id(bundles)), PLAN)
     assert (seen[0].intra_op_num_threads, seen[0].inter_op_num_threads, seen[0].log_severity_level) == (1, 1, 3)

@@ -14,6 +14,7 @@ from behavior import state
 from behavior.errors import Fenced
 from behavior.event import DAY_US, HOUR_US, MINUTE_US, PERSONALIZATION, Event
 from behavior.snapshot_rows import unpack_rows
+from deployment.bundles import bundles_at
 from deployment.connections import open_async
 from deployment.generations import Plans
 from deployment.snapshot import Snapshot
@@ -230,7 +231,7 @@ class Scorer:
     def __init__(self, deployment: Deployment, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._deployment = deployment
         self._bundles = bundles
-        self._parts = Memory(None, deployment.keys, Plans(deployment.keys), bundles, 1.0)._parts  # type: ignore[arg-type]
+        self._parts = Memory(None, deployment.keys, Plans(deployment.keys), bundles_at(bundles), 1.0)._parts  # type: ignore[arg-type]
         self.whole_reads = 0
 
         def counted(*args: Any) -> None:
@@ -245,7 +246,7 @@ class Scorer:
 
         async def polled() -> Snapshot:
             client = open_async(self._deployment.url, cluster=False)
-            its = Memory(client, self._deployment.keys, Plans(self._deployment.keys), self._bundles, 1.0)
+            its = Memory(client, self._deployment.keys, Plans(self._deployment.keys), bundles_at(self._bundles), 1.0)
             its._parts = self._parts
             await its.refresh()
             self._parts = its._parts

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import redis.asyncio
 
+from behavior.calibration import Calibration
 from behavior.errors import BadInput
 from behavior.event import DAY_US, HOUR_US, MINUTE_US, PERSONALIZATION, Event
 from behavior.served import SERVED_ENTRY, decode
+from deployment.bundles import bundles_at
 from deployment.clock import AsyncClock
 from deployment.generations import Plans
 from scoring import learner, metrics
@@ -21,7 +23,7 @@ from scoring.journal import Journal
 from scoring.learner import Weights
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
-from scoring.model import current_id, load_bundle
+from scoring.model import load_bundle
 from scoring.score import ScoreRequest, Scoring, score
 from scoring.states import States
 from tests.scoring.online import Online
@@ -77,7 +79,7 @@ def ask(online: Online, request: ScoreRequest, **changes: Any) -> Answer:
             journal = Journal(LogWriter(client, online.keys, 48), PARTITIONS)
             bundles = changes.get("bundles", settings.bundles)
             plans = Plans(online.keys)
-            memory = Memory(client, online.keys, plans, bundles, settings.residual_bound)
+            memory = Memory(client, online.keys, plans, bundles_at(bundles), settings.residual_bound)
             await memory.refresh()
             states = States(client, online.keys, plans)
             deps = Scoring(states, AsyncClock(client, online.keys.clock()), memory, journal)
@@ -117,7 +119,7 @@ def test_features_are_those_of_the_states_and_the_snapshot(online: Online) -> No
 
 def test_margins_are_the_models_for_those_features(online: Online) -> None:
     """The vector that is served and its margin are the row of the shown features, through the bundle's own model."""
-    bundle = load_bundle(online.settings.bundles / str(current_id(online.settings.bundles)), PLAN)
+    bundle = load_bundle(bundles_at(online.settings.bundles), "current", PLAN)
     answer = ask(online, ScoreRequest(USER, CATEGORIES, explain=True))
     for each in answer.ranked:
         row = np.frombuffer(each.vector, dtype="<f4")
@@ -257,16 +259,17 @@ def test_a_refused_bundle_leaves_the_one_before_in_place(online: Online, tmp_pat
     bundles = tmp_path / "own"
     good = make_bundle(bundles)
     make_current(bundles, good)
+    held = bundles_at(bundles)
 
     async def polled() -> list[str]:
         async with redis.asyncio.Redis.from_url(str(online.settings.redis_url)) as client:
-            memory = Memory(client, online.keys, Plans(online.keys), bundles, 1.0, metrics.load_timed, refused.append)
+            memory = Memory(client, online.keys, Plans(online.keys), held, 1.0, metrics.load_timed, refused.append)
             found = []
             other = make_bundle(bundles, seed=1)
             for bundle_id, damage in ((good, False), (other, True), (make_bundle(bundles, seed=2), False)):
-                (bundles / "current").write_text(bundle_id)
+                held.store.promote("purchase_7d", bundle_id)
                 if damage:
-                    (bundles / bundle_id / "model.onnx").write_bytes(b"")
+                    (bundles / "purchase_7d" / bundle_id / "model.onnx").write_bytes(b"")
                 await memory.refresh()
                 await memory.refresh()
                 found.append(memory.held().bundle.bundle_id)
@@ -276,3 +279,23 @@ def test_a_refused_bundle_leaves_the_one_before_in_place(online: Online, tmp_pat
     assert first == second == good
     assert third not in (good, refused[0])
     assert len(refused) == 1
+
+
+def test_a_calibrated_bundle_scores_by_calibrated_margins(online: Online, tmp_path: Path) -> None:
+    """Propensity and factor are of the calibrated margin; the log keeps the raw one and how it was calibrated."""
+    calibration = Calibration(0.5, -1.25)
+    make_current(tmp_path / "own", make_bundle(tmp_path / "own", calibration=calibration))
+    raw = ask(online, ScoreRequest(USER, CATEGORIES))
+    answer = ask(online, ScoreRequest(USER, CATEGORIES), bundles=tmp_path / "own")
+    assert (raw.calibrated, answer.calibrated) == (False, True)
+    assert [(each.category, each.margin) for each in answer.ranked] == [
+        (each.category, each.margin) for each in raw.ranked
+    ]
+    uncalibrated, entry = (decode(payload) for payload in online.entries(SERVED_ENTRY))
+    assert (uncalibrated.calibration, entry.calibration) == (None, calibration)
+    for each, shown, before in zip(answer.ranked, entry.shown, uncalibrated.shown, strict=True):
+        believed = 0.5 * each.margin - 1.25
+        assert (each.addends[0].value, each.score) == (believed, believed)
+        assert each.propensity == propensity_of(believed)
+        assert (shown.margin, entry.believed(shown)) == (each.margin, believed)
+        assert uncalibrated.believed(before) == before.margin

@@ -21,8 +21,10 @@ from behavior.event import HOUR_US, MINUTE_US
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
 from behavior.words import count
 from deployment.archive import Archive
+from deployment.bundles import bundles_at
 from deployment.redis_server import redis_server
 from deployment.settings import Settings
+from opportune.command import run
 from scoring.client import Client
 from scoring.rebuild import Rebuild
 from scoring.server import Server, bind, status_of
@@ -196,11 +198,55 @@ def test_a_bundle_is_taken_over_while_serving(tmp_path: Path, redis_url: str, pr
         eventually(lambda: health(address) == SERVING)
         make_current(own.bundles, second)
         eventually(lambda: client.score(USER, candidates=CATEGORIES).bundle_id == second)
-        (own.bundles / third / "golden.npz").write_bytes(b"damaged")
-        (own.bundles / "current").write_text(third)
+        (own.bundles / "purchase_7d" / third / "golden.npz").write_bytes(b"damaged")
+        bundles_at(own.bundles).store.promote("purchase_7d", third)
         time.sleep(0.6)  # three polls: nothing must change
         assert client.score(USER, candidates=CATEGORIES).bundle_id == second
         assert health(address) == SERVING
+
+
+def test_a_rollback_serves_the_previous_bundle_within_a_second(
+    tmp_path: Path, redis_url: str, prefix: str, online: Online, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`opportune rollback` beside a running server: within a second it answers with the bundle before, and back."""
+    own = settings_in(tmp_path, redis_url, prefix)
+    first, second = (make_bundle(own.bundles, seed=seed) for seed in range(2))
+    make_current(own.bundles, first)
+    make_current(own.bundles, second)
+    monkeypatch.setenv("OPPORTUNE_BUNDLES", str(own.bundles))
+    with serving(own) as address, Client(address) as client:
+        eventually(lambda: health(address) == SERVING)
+        assert client.score(USER, candidates=CATEGORIES).bundle_id == second
+        for expected in (first, second):
+            assert run(["rollback"]) == 0
+            given = time.monotonic()
+            while time.monotonic() < given + 1.0:  # the promise itself, not a measurement
+                answered = client.score(USER, candidates=CATEGORIES).bundle_id
+                if answered == expected:
+                    break
+                time.sleep(0.02)
+            assert answered == expected
+
+
+def test_a_damaged_pointer_leaves_the_old_bundle_serving(
+    tmp_path: Path, redis_url: str, prefix: str, online: Online
+) -> None:
+    """A pointer in which one bit flipped names nothing; the server goes on with what it has, healthy."""
+    own = settings_in(tmp_path, redis_url, prefix)
+    first = make_bundle(own.bundles)
+    make_current(own.bundles, first)
+    pointer = own.bundles / "purchase_7d" / "current"
+    with serving(own) as address, Client(address) as client:
+        eventually(lambda: health(address) == SERVING)
+        data = bytearray(pointer.read_bytes())
+        data[-8] ^= 1
+        pointer.write_bytes(data)
+        time.sleep(0.6)  # three polls: nothing must change
+        assert client.score(USER, candidates=CATEGORIES).bundle_id == first
+        assert health(address) == SERVING
+        second = make_bundle(own.bundles, seed=1)
+        make_current(own.bundles, second)
+        eventually(lambda: client.score(USER, candidates=CATEGORIES).bundle_id == second)
 
 
 def test_without_redis_calls_are_unavailable_and_come_back(tmp_path: Path, bundles: Path) -> None:

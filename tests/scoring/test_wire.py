@@ -73,7 +73,7 @@ def test_an_answer_is_written_to_the_last_bit() -> None:
     features = {"v:n": 3, "v:age": 1.5, "v:last": "TEA", "v:none": None}
     ranked = Ranked("TEA", 0.1 + 0.2, addends, 0.1, 0.2, 0.525, b"", features)
     answer = Answer(
-        "r", "k1-u", None, 1_508_040_000_000_001, 5, 1_508_040_000_000_000, "b", "purchase_7d", False, 3, (ranked,),
+        "r", "k1-u", None, 1_508_040_000_000_001, 5, 1_508_040_000_000_000, "b", "purchase_7d", None, 3, (ranked,),
         (Degradation("unknown_user", "why"),),
     )  # fmt: skip
     message = write_answer(answer)

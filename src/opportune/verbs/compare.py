@@ -5,6 +5,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from behavior.errors import BadInput
+from behavior.manifest import target_of
+from deployment.bundles import DEFAULT_TARGET, Bundles
 from deployment.plan_file import load_plan
 from deployment.settings import load
 from opportune.output import show
@@ -16,6 +18,7 @@ def compare(
     first_bundle: str,
     second_bundle: str,
     *,
+    target: str = DEFAULT_TARGET,
     first: str,
     last: str,
     replicates: int = 200,
@@ -32,6 +35,8 @@ def compare(
         Its id, or the name of a pointer.
     second_bundle
         The one that it is compared with.
+    target
+        What the bundle of a pointer predicts.
     first
         Local date of the first cut-off (00:00), such as 2017-10-15; then every 7 days.
     last
@@ -41,7 +46,6 @@ def compare(
     as_json
         Print one JSON object instead of a table.
     """
-    from training.bundle import read_bundle, resolve
     from training.compare import compare as paired
     from training.compare import render
     from training.evaluate import measure_bundle
@@ -49,15 +53,15 @@ def compare(
     from training.store import open_store
 
     settings = load()
-    names = (resolve(settings.bundles, first_bundle), resolve(settings.bundles, second_bundle))
-    targets = [read_bundle(settings.bundles, name)[0].target for name in names]
-    if targets[0] != targets[1]:
-        raise BadInput(f"{names[0]} predicts {targets[0]} and {names[1]} {targets[1]}; compare bundles of one target")
+    bundles = Bundles.of(settings)
+    names = (bundles.resolve(first_bundle, target), bundles.resolve(second_bundle, target))
+    if target_of(names[0]) != target_of(names[1]):
+        raise BadInput(f"{names[0]} and {names[1]} predict different things; compare bundles of one target")
     with progress() as tell, events_of(settings) as events:
         store, plan = open_store(settings), load_plan(settings.plan)
         measured = [
             measure_bundle(
-                events, store, plan, settings.bundles, name, cutoffs=local_midnights(first, last, settings.zone),
+                events, store, plan, bundles, name, cutoffs=local_midnights(first, last, settings.zone),
                 threads=settings.thread_count, progress=tell,
             ).measured
             for name in names

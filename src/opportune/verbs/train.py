@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from deployment.bundles import DEFAULT_TARGET, Bundles
 from deployment.plan_file import load_plan
 from deployment.settings import load
 from opportune.output import show
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def train(
     *,
-    target: str = "purchase_7d",
+    target: str = DEFAULT_TARGET,
     until: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
@@ -45,15 +46,16 @@ def train(
     from training.train import train as fit
 
     settings = load()
+    bundles = Bundles.of(settings)
     with progress() as tell, events_of(settings) as events:
         learning = Learning(
             events, open_store(settings), load_plan(settings.plan), settings.zone, settings.thread_count
         )
         trained = fit(
-            learning, target_named(target), settings.bundles, created=datetime.now(UTC), progress=tell,
+            learning, target_named(target), bundles, created=datetime.now(UTC), progress=tell,
             until=latest(events) + 1 if until is None else local_midnight(until, settings),
         )  # fmt: skip
-        point(settings.bundles, "current", trained.bundle_id)
+        point(bundles, "current", trained.bundle_id)
     text = (
         f"bundle {trained.bundle_id} is current: {trained.trees} trees from {trained.fit_rows:,} rows, "
         f"ONNX within {trained.onnx_difference:.1e} of LightGBM; {trained.report} tells how good it is"
@@ -75,6 +77,7 @@ def _steps(steps: "Sequence[Step]") -> Table:
 def evaluate(
     bundle: str = "current",
     *,
+    target: str = DEFAULT_TARGET,
     first: str,
     last: str,
     replicates: int = 200,
@@ -88,7 +91,9 @@ def evaluate(
     Parameters
     ----------
     bundle
-        Its id, or the name of a pointer.
+        Its id, or the name of a pointer of the target.
+    target
+        What the pointer's bundle predicts.
     first
         Local date of the first cut-off (00:00), such as 2017-10-15; then every 7 days.
     last
@@ -106,7 +111,7 @@ def evaluate(
     settings = load()
     with progress() as tell, events_of(settings) as events:
         found = evaluate_bundle(
-            events, open_store(settings), load_plan(settings.plan), settings.bundles, bundle,
+            events, open_store(settings), load_plan(settings.plan), Bundles.of(settings), bundle, of=target,
             cutoffs=local_midnights(first, last, settings.zone), replicates=replicates, threads=settings.thread_count,
             progress=tell,
         )  # fmt: skip
