@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
@@ -88,18 +87,6 @@ def report_of(
         manifest, bundle_files[TEXT_FILE].decode(), question, answers.x, answers.label, answers.measured, reference,
         counted(reference, answers.x, manifest.inputs), measured_on, evaluation, current, revision, threads,
     )  # fmt: skip
-
-
-def write_report(path: Path, report: ReportInput) -> None:
-    """Write the page to `path`, whole or not at all; its directory is made.
-
-    Raises BadInput if the sample's rows are not those of the model's inputs, or the measured labels are all equal.
-    """
-    text = render(report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.staging")
-    staging.write_text(text, encoding="utf-8")
-    staging.replace(path)
 
 
 def render(report: ReportInput) -> str:

@@ -136,7 +136,7 @@ def test_the_factors_add_up_to_the_score(client: Client) -> None:
             assert factor.contribution == factor.weight * factor.value
             total += factor.contribution
         assert total == each.score
-        assert not each.propensities[0].calibrated
+        assert each.propensities[0].calibrated
     assert [each.score for each in answer.ranked] == sorted((each.score for each in answer.ranked), reverse=True)
 
 

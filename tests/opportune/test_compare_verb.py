@@ -34,7 +34,7 @@ def test_a_bundle_that_is_not_there_is_named(bundles: Path, capsys: pytest.Captu
     """An unknown id or a pointer that points nowhere: exit status 2."""
     bundles.mkdir(parents=True)
     assert run(["compare", "current", "previous", *SPAN]) == 2
-    assert "there is no bundle 'current'" in capsys.readouterr().err
+    assert "purchase_7d has no current in" in capsys.readouterr().err
 
 
 def test_the_span_is_asked_for(bundles: Path, capsys: pytest.CaptureFixture[str]) -> None:
