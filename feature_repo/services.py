@@ -1,7 +1,7 @@
 """Which features a model is offered: one service per target. A bundle pins the list that it was trained on."""
 
 from feast import FeatureService
-from views import category_activity, user_activity, user_category
+from views import category_activity, user_activity, user_campaigns, user_category
 
 # The last known offset tells the hour, which the moment brings along; it says nothing about taste. What came last is a
 # list, which is for rules, not for trees.
@@ -36,7 +36,7 @@ churn_30d = FeatureService(
 
 redeem = FeatureService(
     name="redeem",
-    features=[user_activity[_OF_USERS]],
+    features=[user_activity[_OF_USERS], user_campaigns],
     owner="growth",
     description="Will this user redeem a coupon of the campaign that was shown?",
 )

@@ -14,6 +14,7 @@ from feast_plugin.definitions import (
     age,
     behavior_view,
     count,
+    days,
     distinct,
     ever,
     last,
@@ -40,6 +41,10 @@ user_activity = behavior_view(
         count("purchase", over="30d"),
         count("purchase", over="90d"),
         count("purchase"),
+        days("purchase", over="30d"),
+        days("purchase", over="60d"),
+        days("purchase", over="90d"),
+        days("purchase", over="180d"),
         distinct("purchase.order_id", over="30d"),
         distinct("purchase.category", over="7d"),
         total("purchase.value", over="30d"),
@@ -73,6 +78,8 @@ user_category = behavior_view(
         count("purchase", over="30d"),
         count("purchase", over="90d"),
         count("purchase"),
+        days("purchase", over="30d"),
+        days("purchase", over="90d"),
         total("purchase.value", over="30d"),
         ever("purchase"),
         age("purchase"),
@@ -81,6 +88,22 @@ user_category = behavior_view(
         count("add_to_cart", over="24h"),
         count("item_view", over="1h"),
         count("item_view", over="24h"),
+    ],
+)
+
+user_campaigns = behavior_view(
+    "user_campaigns",
+    entity=user,
+    owner="growth",
+    description="Which offers a user was shown, and redeemed.",
+    selects=("exposure", "redemption"),
+    features=[
+        count("exposure", over="90d"),
+        count("exposure"),
+        count("redemption", over="90d"),
+        count("redemption"),
+        age("redemption"),
+        rate("redemption", per="exposure", prior=(1, 10)),
     ],
 )
 
