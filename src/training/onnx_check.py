@@ -6,7 +6,7 @@ infinities, both zeros, numbers around 1e-35 and below the normal ones).
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightgbm
 import numpy as np
@@ -22,8 +22,15 @@ _TINY = np.array([1e-35, 1.0000001e-35, 9.999999e-36, 1e-36, 1e-37, 1e-38, 1e-40
 SPECIAL = np.concatenate((np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 3e38, -3e38], dtype=np.float32), _TINY, -_TINY))
 
 
-def verify(booster: lightgbm.Booster, onnx_bytes: bytes, x: np.ndarray, *, seed: int = 0, threads: int = 1) -> float:
-    """The greatest absolute difference of raw margins between LightGBM and ONNX Runtime.
+class Verified(NamedTuple):
+    """How many raw margins were compared, and the greatest absolute difference between LightGBM and ONNX Runtime."""
+
+    margins: int
+    difference: float
+
+
+def verify(booster: lightgbm.Booster, onnx_bytes: bytes, x: np.ndarray, *, seed: int = 0, threads: int = 1) -> Verified:
+    """Compare LightGBM's raw margins with those of ONNX Runtime.
 
     x       float32[n, d], real rows, n >= 1; they are compared, and the made rows are varied from them
     Raises NotExact, telling the row, above LIMIT; BadInput without rows. Memory does not grow with n beyond x itself.
@@ -31,7 +38,7 @@ def verify(booster: lightgbm.Booster, onnx_bytes: bytes, x: np.ndarray, *, seed:
     if x.dtype != np.float32 or x.ndim != 2 or not len(x):
         raise BadInput(f"an export is verified on real rows float32[n, d], not on {x.dtype}{list(x.shape)}; pass some")
     session = open_session(onnx_bytes, threads)
-    worst = 0.0
+    compared, worst = 0, 0.0
     for what, rows in _slices(booster, x, np.random.default_rng(seed)):
         expected = np.asarray(booster.predict(rows, raw_score=True, num_threads=threads), dtype=np.float64)
         difference = np.abs(run(session, rows) - expected)
@@ -42,8 +49,8 @@ def verify(booster: lightgbm.Booster, onnx_bytes: bytes, x: np.ndarray, *, seed:
                 f"the exported model differs from LightGBM by {difference[place]:.3g} (limit {LIMIT:g}) on {what} "
                 f"{rows[place].tolist()}; the bundle is not written: report this model with its text"
             )
-        worst = max(worst, float(difference[place]))
-    return worst
+        compared, worst = compared + len(rows), max(worst, float(difference[place]))
+    return Verified(compared, worst)
 
 
 def open_session(onnx_bytes: bytes, threads: int = 1) -> onnxruntime.InferenceSession:

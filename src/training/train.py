@@ -223,7 +223,7 @@ def _fitted(samples: _Samples, inputs: Sequence[str], learning: Learning, steps:
         booster = fit_again(*samples.all, inputs, trees=first.num_trees(), seed=seed, threads=threads)
     with steps.step("verifying ONNX"):
         onnx = export(booster)
-        difference = verify(booster, onnx, x, threads=threads)
+        difference = verify(booster, onnx, x, threads=threads).difference
     return _Fitted(booster, lambda rows: margins(first, rows, threads=threads), calibration, onnx, difference)
 
 

@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, str] = {
     "backfill": "the year into change-point tables, one day more, and training rows from them",
     "read": "a user with its categories and 100 items, cold, beside Feast's own Redis store",
     "parity": "offline, online and a naive oracle, compared bit for bit; and planted defects that must be caught",
+    "onnx": "raw margins of ONNX Runtime beside LightGBM's, on rows made to find differences",
     "reference": "our propensities beside a plain LightGBM on hand-made window counts, on the same rows",
     "serving": "latency of Score, and how soon a tracked event shows in it, beside the floor of the log itself",
 }
