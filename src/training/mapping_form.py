@@ -124,8 +124,11 @@ class FileMapping(Table, frozen=True, kw_only=True):
         ),
     ] = None
     delimiter: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=1)] | None,
-        Meta(description="CSV: one character. Without: comma; tab in .tsv files."),
+        Annotated[str, Meta(pattern="^(.|blanks)$")] | None,
+        Meta(
+            description="CSV: one character, or `blanks`: columns set apart by blanks, however many. Without: "
+            "comma; tab in .tsv files."
+        ),
     ] = None
     encoding: Annotated[Literal["utf-8", "latin-1", "cp1252"], Meta(description="Of CSV and JSON lines.")] = "utf-8"
     null_values: Annotated[

@@ -83,6 +83,15 @@ class TextFile:
 
 
 @dataclass(frozen=True, slots=True)
+class BlankSeparated(TextFile):
+    """A text file whose columns are set apart by any number of blanks, read as if one tab stood between them."""
+
+    def _lines(self, file: gzip.GzipFile | BufferedReader) -> Iterator[list[bytes]]:
+        for lines in TextFile._lines(self, file):
+            yield [b"\t".join(line.split()) + b"\n" for line in lines]
+
+
+@dataclass(frozen=True, slots=True)
 class CsvFile:
     """A CSV file: `names` are its columns, from the header line or, without one (`header=False`), as declared."""
 

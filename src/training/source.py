@@ -20,7 +20,7 @@ import pyarrow as pa
 from behavior.errors import BadInput, OpportuneError
 from deployment.database import connected
 from training.mapping_form import EPOCH_UNITS_US, FileMapping, nearest
-from training.records import Chunk, CsvFile, JsonFile, TextFile
+from training.records import BlankSeparated, Chunk, CsvFile, JsonFile, TextFile
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it is done, out of how much
 
@@ -209,6 +209,8 @@ def _open(
     if unnest is not None:
         raise BadInput(f"{path}: unnest = {unnest!r} needs JSON lines or Parquet, not CSV")
     delimiter = mapping.delimiter or ("\t" if suffixes and suffixes[-1] == ".tsv" else ",")
+    if delimiter == "blanks":
+        text, delimiter = BlankSeparated(path, mapping.encoding), "\t"
     reader = CsvFile.open(text, delimiter)
     for name in names:
         _refuse_missing(path, name, reader.names)
