@@ -1,7 +1,7 @@
 """Training one target from the archive to a bundle, read from top to bottom.
 
-questions → labels → sampled rows → split by time → vectors from Feast → fit → calibrate → fit on all rows → ONNX,
-verified → measured on users that it has not learned from → bundle → report
+questions → labels → sampled rows → split by time → vectors from Feast → leaks refused → fit → calibrate → fit on all
+rows → ONNX, verified → measured on users that it has not learned from → bundle → report
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +24,7 @@ from training import bundle
 from training.calibrate import calibrate
 from training.dataset import codes_of, service_features, vectors
 from training.fit import Sample, fit, fit_again, margins
+from training.leakage import refuse_leaks
 from training.measured import figures
 from training.measuring import answered
 from training.onnx_check import verify
@@ -108,6 +109,8 @@ def train(
     with steps.step("joining features") as tell:
         chosen = rows.take(np.concatenate([parts.fit, parts.stop, parts.calibrate]))
         x = vectors(learning.store, plan, inputs, chosen, codes, learning.zone, progress=tell).x
+    with steps.step("looking for leaks"):
+        refuse_leaks(learning.con, plan, inputs, chosen, x, seed=recipe.seed)
     samples = _samples(x, chosen, parts)
     fitted = _fitted(samples, inputs, learning, steps)
     propensity = Propensity(tuple(inputs), codes, learning.zone, fitted.calibration, fitted.early)

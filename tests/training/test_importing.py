@@ -359,8 +359,9 @@ def test_expressions_make_fields_and_fail_record_by_record(shop: Shop) -> None:
 def test_the_shipped_mapping_of_cdnow_reads_columns_set_apart_by_blanks(shop: Shop) -> None:
     """However many blanks stand between, before and behind; equal lines are two purchases, a short one is refused."""
     lines = [
-        " customer_id  date number_of_cds  dollar_value", " 00001 19970101  1   11.77", "", " 00002 19970112  1   12.00",
-        " 00002 19970112  1   12.00  ", " 00002 19970112  5", "\t00003 19980630 20  105.5",
+        " customer_id  date number_of_cds  dollar_value", " 00001 19970101  1   11.77",
+        "",
+        " 00002 19970112  1   12.00", " 00002 19970112  1   12.00  ", " 00002 19970112  5", "\t00003 19980630 20  105.5",
     ]  # fmt: skip
     file = shop.file("CDNOW_master.txt", "\r\n".join(lines) + "\r\n")
     report = import_files(
