@@ -87,17 +87,29 @@ class Decision:
     steps: tuple[Step, ...]
 
 
-def begin(target: Target, *, latest: int, current: str | None, zone: str, started: datetime, weeks: int) -> Run:
+def begin(
+    target: Target,
+    *,
+    latest: int,
+    current: str | None,
+    learned_until: int,
+    zone: str,
+    started: datetime,
+    weeks: int,
+) -> Run:
     """A new run on an archive whose latest event is at `latest` (µs): the last `weeks` Sundays with known labels are
-    held back from the challenger.
+    held back from the challenger, those alone that the current bundle has not learned from either.
 
-    Raises BadInput if the archive is too short for one.
+    learned_until    where the current bundle's knowledge ends (µs), 0 without one
+    Raises BadInput if there is none.
     """
     known = latest + 1 - target.horizon_us
-    cutoffs = sundays(known - weeks * 7 * DAY_US, known, zone)[-weeks:]
+    cutoffs = sundays(max(known - weeks * 7 * DAY_US, learned_until), known, zone)[-weeks:]
     if not cutoffs:
+        since = f"since the current bundle, {current}, was trained" if current else "in the archive"
         raise BadInput(
-            f"the archive holds no Sunday whose {target.horizon_us // DAY_US} days are over; import more history"
+            f"{target.name}: there is no Sunday {since} whose {target.horizon_us // DAY_US} days are over, so that a "
+            "challenger could not be judged; refresh when there is"
         )
     return Run(
         target=target.name, started=started.astimezone(UTC).isoformat(), until=cutoffs[0], cutoffs=tuple(cutoffs),
