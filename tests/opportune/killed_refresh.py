@@ -1,4 +1,4 @@
-"""A refresh that kills itself: `python -m tests.opportune.killed_refresh 1 after` dies after step 1, before that is noted.
+"""A refresh that kills itself: `python -m tests.opportune.killed_refresh 1 after` dies after step 1, not noted yet.
 
 The verdict is given, so that pointers move: what the gate says is tested where the gate is.
 """
