@@ -226,4 +226,4 @@ def _evaluate(settings: Settings, tell: Tell) -> dict[str, object]:
             cutoffs=local_midnights(TODAY, LAST_CUTOFF, settings.zone), replicates=REPLICATES,
             threads=settings.thread_count, progress=tell,
         )  # fmt: skip
-    return dict(msgspec.to_builtins(found))
+    return dict(msgspec.to_builtins(found.evaluation))

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from behavior.errors import BadInput
-from training.evaluation import REPLICATES, Estimate
+from training.evaluation import REPLICATES, TITLES, Estimate
 from training.measured import HIGHER_IS_BETTER, Measured, Slice, figures
-
-TITLES = {"auc": "AUC", "ndcg_10": "NDCG@10", "log_loss": "log loss", "calibration_error": "calibration error"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Measuring a bundle on cut-offs that it has never seen, beside what anybody could do without a model."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -11,6 +12,7 @@ from deployment.bundles import DEFAULT_TARGET
 from training.baselines import baselines
 from training.bundle import Place, read_bundle
 from training.evaluation import Evaluation, evaluate
+from training.measured import Slice, figures
 from training.measuring import Answers, answered, unseen_rows
 from training.propensity import Propensity
 from training.targets import target_named
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A bundle beside the baselines on all rows, and alone in every declared slice."""
+
+    evaluation: Evaluation
+    slices: tuple[Slice, ...]
 
 
 def evaluate_bundle(
@@ -33,8 +43,8 @@ def evaluate_bundle(
     replicates: int,
     threads: int,
     progress: Progress = lambda what, done, all_: None,
-) -> Evaluation:
-    """The propensity's metrics beside the baselines of its target, on all eligible rows of the cut-offs.
+) -> Evaluated:
+    """The metrics, in slices too, beside the baselines of the target, on all eligible rows of the cut-offs.
 
     `con` has the archive as the view `events`; a pointer is one of the target `of`; a ranking is that of one user at
     one cut-off. Raises BadInput if the bundle was trained on anything at or after the first cut-off, or if the archive
@@ -54,8 +64,9 @@ def evaluate_bundle(
         rows.instants.user[rows.instant], rows.instant, rows.label, scores, propensities=[manifest.target],
         replicates=replicates,
     )  # fmt: skip
+    slices = figures(found.measured, replicates=replicates)[1:]
     progress("resampling users", 1, 1)
-    return measured
+    return Evaluated(measured, tuple(slices))
 
 
 def measure_bundle(

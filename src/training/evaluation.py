@@ -14,7 +14,7 @@ from behavior.errors import BadInput
 from training.metrics import Auc, CalibrationError, Mean, Rows, group_ndcg, interval, log_losses, user_replicates
 
 REPLICATES = 200
-_TITLES = {"auc": "AUC", "ndcg_10": "NDCG@10", "log_loss": "log loss", "calibration_error": "calibration error"}
+TITLES = {"auc": "AUC", "ndcg_10": "NDCG@10", "log_loss": "log loss", "calibration_error": "calibration error"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +133,13 @@ def render(evaluation: Evaluation) -> Table:
     )
     table = Table(title=title, title_justify="left")
     table.add_column("score")
-    for heading in _TITLES.values():
+    for heading in TITLES.values():
         table.add_column(heading, justify="right")
     for scored in evaluation.scores:
-        table.add_row(scored.name, *(_cell(scored.metrics.get(metric), "") for metric in _TITLES))
+        table.add_row(scored.name, *(_cell(scored.metrics.get(metric), "") for metric in TITLES))
     table.add_section()
     for each in evaluation.differences:
-        table.add_row(f"{each.name} − {each.baseline}", *(_cell(each.metrics.get(metric), "+") for metric in _TITLES))
+        table.add_row(f"{each.name} − {each.baseline}", *(_cell(each.metrics.get(metric), "+") for metric in TITLES))
     return table
 
 

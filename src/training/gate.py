@@ -18,8 +18,8 @@ then the value ± z standard errors of the replicates.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.compare import TITLES, paired
-from training.evaluation import REPLICATES, Estimate
+from training.compare import paired
+from training.evaluation import REPLICATES, TITLES, Estimate
 from training.measured import ALL, HIGHER_IS_BETTER, Figure, Measured, Slice, figures
 
 

@@ -5,15 +5,17 @@ difference of two models is the difference of their replicates: report, compare 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+from rich.table import Table
 
 from behavior.errors import BadInput
-from training.evaluation import REPLICATES, Estimate
+from training.evaluation import REPLICATES, TITLES, Estimate
 from training.metrics import (
     BINS,
     Auc,
@@ -212,3 +214,26 @@ def _measures(rows: Rows, propensity: np.ndarray, ranked: bool) -> dict[str, Cal
     if ranked:
         measures["ndcg_10"] = Mean(*group_ndcg(rows, propensity), rows.users)
     return measures
+
+
+def render_slices(slices: Sequence[Slice]) -> Table:
+    """A table for people: what a model is worth in each slice; those that are too small to be judged say so."""
+    table = Table(title="in slices", title_justify="left")
+    table.add_column("slice")
+    for heading in ("rows", "positive", *TITLES.values()):
+        table.add_column(heading, justify="right")
+    for each in slices:
+        title = each.title if each.judged else f"{each.title} (not judged: {each.why_not})"
+        values = (each.figures.get(metric) for metric in TITLES)
+        cells = ("–" if figure is None else f"{figure.value:.4f}" for figure in values)
+        table.add_row(title, f"{each.rows:,}", f"{each.positives / each.rows:.2%}", *cells)
+    return table
+
+
+def slice_to_json(each: Slice) -> dict[str, object]:
+    """A slice as plain numbers and texts."""
+    metrics = {name: msgspec.to_builtins(figure.estimate) for name, figure in each.figures.items()}
+    return {
+        "of": each.of, "name": each.name, "rows": each.rows, "users": each.users, "positives": each.positives,
+        "not_judged_because": each.why_not, "metrics": metrics,
+    }  # fmt: skip

@@ -12,9 +12,9 @@ from behavior.event import SECOND_US
 from behavior.manifest import Manifest, Span
 from deployment.zone import zone
 from training.changes import Changes
-from training.compare import TITLES, verdict
+from training.compare import verdict
 from training.curves import Curves
-from training.evaluation import Estimate, Evaluation
+from training.evaluation import TITLES, Estimate, Evaluation
 from training.importance import PERMUTED_ROWS, REPEATS, Permuted, Shap
 from training.measured import SMALLEST_CLASS, SMALLEST_ROWS, SMALLEST_USERS, Slice
 

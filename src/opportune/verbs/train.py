@@ -86,7 +86,7 @@ def evaluate(
     """Measure a bundle on weekly cut-offs that it has never seen, beside popularity and the user's own habits.
 
     Prints AUC, log loss, NDCG@10 and calibration error with 95 % intervals (users resampled), and the paired
-    differences to the baselines.
+    differences to the baselines; then what the bundle is worth in each declared slice.
 
     Parameters
     ----------
@@ -105,6 +105,7 @@ def evaluate(
     """
     from training.evaluate import evaluate_bundle
     from training.evaluation import render, to_json
+    from training.measured import render_slices, slice_to_json
     from training.rows import local_midnights
     from training.store import open_store
 
@@ -115,4 +116,5 @@ def evaluate(
             cutoffs=local_midnights(first, last, settings.zone), replicates=replicates, threads=settings.thread_count,
             progress=tell,
         )  # fmt: skip
-    show(Group(render(found)), to_json(found), as_json=as_json)
+    told = to_json(found.evaluation) | {"slices": [slice_to_json(each) for each in found.slices]}
+    show(Group(render(found.evaluation), render_slices(found.slices)), told, as_json=as_json)
