@@ -7,6 +7,9 @@ from views import category_activity, user_activity, user_campaigns, user_categor
 # list, which is for rules, not for trees.
 _NOT_FOR_TREES = ("any_utc_offset_s_last", "recent_10")
 _OF_USERS = [each.name for each in user_activity.features if each.name not in _NOT_FOR_TREES]
+# How long ago it began, and how much there was since, grow with the calendar: no row to learn from has been as old as
+# those that are asked later. It matters most where the horizon is long.
+_AGELESS = [name for name in _OF_USERS if name not in ("purchase_age_s_since_first", "purchase_count")]
 
 purchase_7d = FeatureService(
     name="purchase_7d",
@@ -29,7 +32,7 @@ purchase_14d = FeatureService(
 
 churn_30d = FeatureService(
     name="churn_30d",
-    features=[user_activity[_OF_USERS]],
+    features=[user_activity[_AGELESS]],
     owner="growth",
     description="Will this user buy nothing for 30 days?",
 )
