@@ -104,7 +104,8 @@ class Personas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def named(self, places: np.ndarray) -> np.ndarray:
         """object[n] of names for int64[n] of assigned places."""
         # -1 finds the last.
-        return np.array([*self.names, UNKNOWN_NAME], dtype=object)[places]
+        found: np.ndarray = np.array([*self.names, UNKNOWN_NAME], dtype=object)[places]
+        return found
 
 
 class Geometry:
@@ -146,7 +147,8 @@ def placed(personas: Personas, finals: Mapping[str, Column]) -> tuple[np.ndarray
     values = np.array([column.values for column in columns], dtype=np.float64)
     valid = np.array([column.valid for column in columns]) & np.isfinite(values)
     x = (_curved(np.where(valid, values, g.missing), g.unit) - g.mean) / g.scale
-    return valid.any(axis=0), x
+    known: np.ndarray = np.logical_or.reduce(valid, axis=0)
+    return known, x
 
 
 def curved(values: np.ndarray, unit: float) -> np.ndarray:

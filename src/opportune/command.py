@@ -32,6 +32,7 @@ VERBS = (
     Verb("apply", "opportune.verbs.apply:apply", "Compile the feature definitions into the plan."),
     Verb("backfill", "opportune.verbs.backfill:backfill", "Compute the features over the whole archive."),
     Verb("train", "opportune.verbs.train:train", "Train a propensity and make it the current bundle."),
+    Verb("segment", "opportune.verbs.segment:segment", "Group users into named personas."),
     Verb("evaluate", "opportune.verbs.train:evaluate", "Measure a bundle beside simple baselines."),
     Verb("compare", "opportune.verbs.compare:compare", "Measure two bundles on the same rows."),
     Verb("promote", "opportune.verbs.bundles:promote", "Let a bundle serve; the one before stays at hand."),
