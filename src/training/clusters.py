@@ -58,8 +58,9 @@ def cluster(x: np.ndarray, before: Choice | None = None) -> Clustering:
     """Groups of users float64[n, d].
 
     Taken is the greatest number of K-means groups that is stable and loses at most 0.1 of the best silhouette; the
-    number `before` as long as it does not do much worse. Where none is stable, the most stable one. HDBSCAN is taken instead where it
-    finds 3 to 8 groups, calls at most 10 % of the users noise, is as stable, and gains 0.05 of silhouette.
+    number `before` as long as it does not do much worse. Where none is stable, the most stable one. HDBSCAN is taken
+    instead where it finds 3 to 8 groups, calls at most 10 % of the users noise, is as stable, and gains 0.05 of
+    silhouette.
     """
     x = _drawn(x, _FIT_ROWS)
     distinct = len(np.unique(x, axis=0))
@@ -84,9 +85,9 @@ def chosen(candidates: Sequence[Candidate], before: Choice | None = None) -> int
     stable = [place for place, each in enumerate(candidates) if each.stability >= LEAST_STABILITY]
     best = max((candidates[place].silhouette for place in stable), default=0.0)
     for place, each in enumerate(candidates):
-        if before is not None and (before.method, before.clusters) == (each.method, each.clusters):
-            if each.stability >= KEPT_STABILITY and each.silhouette >= best - KEPT_GIVEN:
-                return place
+        is_before = before is not None and (before.method, before.clusters) == (each.method, each.clusters)
+        if is_before and each.stability >= KEPT_STABILITY and each.silhouette >= best - KEPT_GIVEN:
+            return place
     if not stable:
         return max(range(len(candidates)), key=lambda place: candidates[place].stability)
     good = [place for place in stable if candidates[place].silhouette >= best - SILHOUETTE_GIVEN]

@@ -58,7 +58,7 @@ RULES = (
          lambda u: u.z("orders") >= 0.5 and u.z("spend") >= 0.5 and u.of("recency") <= u.window_days / 2),
     Rule("Loyal", "Orders more often than most, and lately.",
          lambda u: u.z("orders") >= 0.2 and u.of("recency") <= u.window_days / 2),
-    Rule("Big Spenders", "Orders as often as others, but spends more.",
+    Rule("Big Spenders", "Spends more than others, and lately.",
          lambda u: u.z("spend") >= 0.5 and u.of("recency") <= u.window_days / 2),
     Rule("Dormant", "Has not bought for a whole window.",
          lambda u: u.of("recency") >= u.window_days),
