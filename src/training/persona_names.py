@@ -63,7 +63,7 @@ RULES = (
     Rule("Dormant", "Has not bought for a whole window.",
          lambda u: u.of("recency") >= u.window_days),
     Rule("At-Risk", "Bought in the window, but longer ago than others.",
-         lambda u: u.of("recency") >= u.window_days / 3 and u.z("recency") >= 0.3),
+         lambda u: u.window_days / 3 <= u.of("recency") < u.window_days and u.z("recency") >= 0.3),
     Rule("Regulars", "Orders in every window, about as often as others.",
          lambda u: u.of("orders") >= 1 and abs(u.z("orders")) <= 0.5),
     Rule("Occasional", "Orders now and then, less often than others.",
