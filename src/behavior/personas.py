@@ -93,6 +93,11 @@ class Personas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return tuple(each.name for each in self.personas)
 
     @cached_property
+    def views(self) -> frozenset[str]:
+        """The views that the features are of."""
+        return frozenset(ref.partition(":")[0] for ref in self.refs)
+
+    @cached_property
     def geometry(self) -> "Geometry":
         """The numbers as arrays, made once."""
         return Geometry(self)

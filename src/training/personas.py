@@ -25,7 +25,6 @@ from behavior.personas import (
     assign,
     check_features,
     curved,
-    decode,
     encode,
     placed,
     sealed,
@@ -45,7 +44,6 @@ _DECIMALS = 6
 _LEAST_SCALE = 0.5
 # A centre that moved by more than one standard deviation per input (root mean square) is another persona.
 _FARTHEST = 1.0
-_CURRENT = "current"
 
 
 class PersonaStore(Protocol):
@@ -57,14 +55,6 @@ class PersonaStore(Protocol):
 
     def has(self, family: str, name: str) -> bool:
         """Whether there is such an entry."""
-        ...
-
-    def read(self, family: str, name: str) -> dict[str, bytes]:
-        """All files of an entry by name."""
-        ...
-
-    def pointed(self, family: str, pointer: str) -> str | None:
-        """The name of the entry that the pointer names, None if it was never set."""
         ...
 
     def promote(self, family: str, name: str) -> None:
@@ -179,17 +169,6 @@ def write(store: PersonaStore, personas: Personas) -> None:
     if not store.has(FAMILY, personas.personas_id):
         store.write(FAMILY, personas.personas_id, {MANIFEST_FILE: encode(personas)})
     store.promote(FAMILY, personas.personas_id)
-
-
-def current(store: PersonaStore) -> Personas | None:
-    """The current personas, None if none were made. Raises BundleRefused if they are not what was written."""
-    name = store.pointed(FAMILY, _CURRENT)
-    if name is None:
-        return None
-    found = decode(store.read(FAMILY, name).get(MANIFEST_FILE, b""))
-    if found.personas_id != name:
-        raise BundleRefused(f"{name} holds the personas {found.personas_id}; restore it or run `opportune segment`")
-    return found
 
 
 def typicals(personas: Personas) -> list[Typical]:

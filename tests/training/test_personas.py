@@ -19,12 +19,13 @@ from behavior.personas import FAMILY, Personas, assign
 from behavior.plan import Plan
 from behavior.state import State, encode, fold
 from deployment.bundle_store import BundleStore
+from deployment.current_personas import current_personas
 from deployment.user_state import UserState, state_field
 from tests.feast_plugin.repository import deployment, write_archive, write_repo
 from training.apply import apply
 from training.backfill import backfill
 from training.persona_inputs import ROLES, Told, active_users, features_of, told
-from training.personas import Made, changed_share, current, group, make, matched, write
+from training.personas import Made, changed_share, group, make, matched, write
 from training.slices import slicers
 from training.store import open_store
 
@@ -232,12 +233,12 @@ def test_a_centre_that_moved_far_is_another_persona(deployed: Shop) -> None:
 def test_personas_are_kept_and_found_by_their_pointer(tmp_path: Path, first: Made) -> None:
     """Written once, current until others are; a damaged manifest is refused."""
     store = BundleStore(tmp_path / "bundles")
-    assert current(store) is None
+    assert current_personas(store) is None
     write(store, first.personas)
     write(store, first.personas)
-    assert current(store) == first.personas
+    assert current_personas(store) == first.personas
     assert store.names(FAMILY) == [first.personas.personas_id]
     file = tmp_path / "bundles" / FAMILY / first.personas.personas_id / "manifest.json"
     file.write_bytes(file.read_bytes().replace(b"Champions", b"Champigno"))
     with pytest.raises(BundleRefused, match="not what was written"):
-        current(store)
+        current_personas(store)

@@ -42,8 +42,9 @@ def segment(
         Print one JSON object instead of a table.
     """
     from deployment.bundle_store import store_at
+    from deployment.current_personas import current_personas
     from training.persona_plot import draw, file_kind
-    from training.personas import current, make, write
+    from training.personas import make, write
     from training.rows import latest
     from training.store import open_store
 
@@ -53,7 +54,7 @@ def segment(
     kept = store_at(settings.bundles)
     with progress() as tell, events_of(settings) as events:
         instant = latest(events) + 1 if at is None else local_midnight(at, settings)
-        before = current(kept)
+        before = current_personas(kept)
         made = make(events, open_store(settings), load_plan(settings.plan), instant, before=before, progress=tell)
     if not dry_run:
         write(kept, made.personas)
