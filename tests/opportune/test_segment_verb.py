@@ -50,6 +50,10 @@ def test_segment_prints_keeps_and_draws(home: Path, capsys: pytest.CaptureFixtur
     assert store.pointed("personas", "current") == dry["personas_id"]
     assert (home / "personas.svg").stat().st_size > 0
 
+    assert run(["bundles", "list", "--json"]) == 0
+    (listed,) = said(capsys)["bundles"]  # type: ignore[misc]
+    assert (listed["bundle_id"], listed["refused"]) == (dry["personas_id"], None)
+
     assert run(["segment", "--json"]) == 0
     again = said(capsys)
     assert (again["personas_id"], again["before"], again["changed_share"]) == (dry["personas_id"],) * 2 + (0.0,)
