@@ -33,6 +33,7 @@ VERBS = (
     Verb("backfill", "opportune.verbs.backfill:backfill", "Compute the features over the whole archive."),
     Verb("train", "opportune.verbs.train:train", "Train a propensity and make it the current bundle."),
     Verb("refresh", "opportune.verbs.refresh:refresh", "Train a challenger, and promote it if it is better."),
+    Verb("segment", "opportune.verbs.segment:segment", "Group users into named personas."),
     Verb("evaluate", "opportune.verbs.train:evaluate", "Measure a bundle beside simple baselines."),
     Verb("compare", "opportune.verbs.compare:compare", "Measure two bundles on the same rows."),
     Verb("promote", "opportune.verbs.bundles:promote", "Let a bundle serve; the one before stays at hand."),

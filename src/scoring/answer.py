@@ -57,7 +57,10 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A ranked answer and all that it was made with; instants in µs UTC, `offset` of the user's partition."""
+    """A ranked answer and all that it was made with; instants in µs UTC, `offset` of the user's partition.
+
+    `persona` is empty where there are none.
+    """
 
     request_id: str
     user_id: str
@@ -71,6 +74,7 @@ class Answer:
     learner_version: int
     ranked: tuple[Ranked, ...]
     degraded: tuple[Degradation, ...]
+    persona: str = ""
 
     @property
     def calibrated(self) -> bool:

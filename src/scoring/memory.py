@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from behavior.errors import BundleRefused, OpportuneError
 from behavior.manifest import check_features
+from behavior.personas import Personas
 from behavior.plan import Plan
 from deployment.bundles import DEFAULT_TARGET, Bundles
 from deployment.generations import GENERATION, PARTITIONS, Plans
@@ -20,6 +21,7 @@ from deployment.snapshot import Snapshot
 from deployment.snapshot_reading import ask_whole, brought_up, whole
 from scoring import learner
 from scoring.candidates import popular
+from scoring.held_personas import HeldPersonas
 from scoring.learner import Residuals
 from scoring.model import Bundle, load_bundle
 
@@ -42,6 +44,7 @@ class Held:
     snapshot: Snapshot
     residuals: Residuals
     popular: tuple[str, ...]
+    personas: Personas | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class _Parts:
     snapshot: Snapshot | None = None
     residuals: Residuals = field(default_factory=Residuals)
     popular: tuple[str, ...] = ()
+    personas: Personas | None = None
 
 
 class Memory:
@@ -76,6 +80,7 @@ class Memory:
         self._keys = keys
         self._plans = plans
         self._bundles = bundles
+        self._personas = HeldPersonas(bundles.store)
         self._target = target
         self._bound = residual_bound
         self._load = load
@@ -104,7 +109,7 @@ class Memory:
             )
         if parts.snapshot is None:
             raise NotReady("there is no snapshot yet; run `opportune fold` (or `opportune rebuild`)")
-        return Held(parts.bundle, parts.snapshot, parts.residuals, parts.popular)
+        return Held(parts.bundle, parts.snapshot, parts.residuals, parts.popular, parts.personas)
 
     async def refresh(self) -> None:
         """Take over what has changed since the last time.
@@ -118,6 +123,8 @@ class Memory:
         elif generation is not None:
             plan = await self._plan(int(generation))
             await self._refresh_bundle(plan)
+            personas = await asyncio.to_thread(self._personas.brought_up, plan)
+            self._parts = replace(self._parts, personas=personas)
             await self._refresh_snapshot(int(generation), plan)
         else:
             self._plans.forget()

@@ -13,6 +13,7 @@ from behavior.column import Column
 from behavior.errors import BadInput
 from behavior.event import SECOND_US
 from behavior.moment import Moment, choose_offset
+from behavior.personas import Personas, assign
 from behavior.plan import ALL_ID, Feature, Plan
 from behavior.vector import assemble
 from deployment.clock import AsyncClock
@@ -21,6 +22,7 @@ from deployment.user_state import UserState
 from deployment.zone import offsets_at
 from scoring.answer import Answer, Degradation, Scored, explained
 from scoring.factors import Evidence, relevance, weigh
+from scoring.held_personas import fits
 from scoring.journal import Journal
 from scoring.memory import Held, Memory
 from scoring.model import Bundle
@@ -87,6 +89,7 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
         learner_version=held.residuals.version,
         ranked=scored.ranked(request.top_k, shown),
         degraded=tuple(degradations(read.state, held.snapshot, as_of)),
+        persona=persona_of(held.personas, read.state.plan, finals),
     )
     deps.journal.record(answer)
     return answer
@@ -103,7 +106,7 @@ def popular_of(held: Held) -> tuple[str, ...]:
 
 
 def final_columns(held: Held, state: UserState, candidates: Sequence[str], as_of: int) -> dict[str, Column]:
-    """Final values of every view that the bundle or the moment needs; one row for what all candidates share.
+    """Final values of every view that the bundle, personas or the moment need; one row for what all candidates share.
 
     States are read under the plan of their own generation. While a rebuild moves partitions to the next one, that may
     be another than the snapshot's; the bundle's features are the same in both.
@@ -111,6 +114,8 @@ def final_columns(held: Held, state: UserState, candidates: Sequence[str], as_of
     offset = state.plan.utc_offset
     finals: dict[str, Column] = {}
     wanted = held.bundle.views | ({_view_of(offset)} if offset else set())
+    if held.personas is not None:
+        wanted = wanted | held.personas.views
     for view in state.plan.user_views:
         if view.name in wanted:
             finals |= state.columns(view, candidates, as_of)
@@ -128,6 +133,13 @@ def moment_of(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping
         stated = int(offsets_at(request.zone, t)[0])
     last_known = finals[plan.utc_offset.ref] if plan.utc_offset else Column.of([None], "int64")
     return Moment(t, choose_offset(Column.of([stated], "int64"), last_known, offsets_at(bundle.zone, t)))
+
+
+def persona_of(personas: Personas | None, plan: Plan, finals: Mapping[str, Column]) -> str:
+    """The name of the user's persona; empty without personas, or while a rebuild moves to other definitions."""
+    if personas is None or not fits(personas, plan):
+        return ""
+    return personas.name_of(int(assign(personas, finals)[0]))
 
 
 def degradations(state: UserState, snapshot: Snapshot, as_of: int) -> list[Degradation]:

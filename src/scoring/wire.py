@@ -47,6 +47,7 @@ def write_answer(answer: Answer) -> wire.ScoreResponse:
         request_id=answer.request_id,
         bundle_id=answer.bundle_id,
         learner_version=answer.learner_version,
+        persona=answer.persona,
         ranked=[_ranked(place, each, answer) for place, each in enumerate(answer.ranked, 1)],
         degraded=[wire.Degradation(reason=each.reason, detail=each.detail) for each in answer.degraded],
     )

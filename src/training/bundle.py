@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from behavior.calibration import Calibration
-from behavior.errors import BadInput
+from behavior.errors import BadInput, BundleRefused
 from behavior.manifest import (
     GOLDEN_FILE,
     MODEL_FILE,
@@ -30,8 +30,11 @@ from behavior.manifest import (
     sealed,
     target_of,
 )
+from behavior.personas import Personas, check_features
+from behavior.plan import Plan
 from deployment.bundle_store import BundleStore
 from deployment.bundles import DEFAULT_TARGET, Bundles, bundles_at
+from deployment.current_personas import current_personas
 from training.onnx_check import open_session, run
 
 _LIBRARIES = ("lightgbm", "onnx", "onnxruntime", "numpy")
@@ -100,6 +103,21 @@ def point(place: Place, pointer: str, bundle_id: str) -> None:
         bundles.store.promote(target, bundle_id)
     else:
         bundles.store.point(target, pointer, bundle_id)
+
+
+def personas_beside(place: Place, plan: Plan) -> Personas | None:
+    """The current personas of the same store, None if there are none that the plan's features still tell.
+
+    Raises BundleRefused for those that are not what was written.
+    """
+    found = current_personas(bundles_at(place).store)
+    if found is None:
+        return None
+    try:
+        check_features(found, plan.fingerprints)
+    except BundleRefused:
+        return None
+    return found
 
 
 def write_report(place: Place, bundle_id: str, page: str) -> str:

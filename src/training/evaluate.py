@@ -10,7 +10,7 @@ from behavior.manifest import check_features
 from behavior.plan import Plan
 from deployment.bundles import DEFAULT_TARGET
 from training.baselines import baselines
-from training.bundle import Place, read_bundle
+from training.bundle import Place, personas_beside, read_bundle
 from training.evaluation import Evaluation, evaluate
 from training.measured import Slice, figures
 from training.measuring import Answers, answered, unseen_rows
@@ -55,7 +55,7 @@ def evaluate_bundle(
     target = target_named(manifest.target)
     rows = unseen_rows(con, target, manifest, cutoffs)
     found = answered(
-        Propensity.of_bundle(manifest, files, threads), store, plan, rows,
+        Propensity.of_bundle(manifest, files, threads), store, plan, rows, personas=personas_beside(place, plan),
         progress=lambda done, all_: progress("scoring", done, all_),
     )  # fmt: skip
     scores = {manifest.target: found.measured.propensity} | baselines(con, rows, target)
@@ -86,6 +86,6 @@ def measure_bundle(
     check_features(manifest, plan.fingerprints)
     rows = unseen_rows(con, target_named(manifest.target), manifest, cutoffs)
     return answered(
-        Propensity.of_bundle(manifest, files, threads), store, plan, rows,
+        Propensity.of_bundle(manifest, files, threads), store, plan, rows, personas=personas_beside(place, plan),
         progress=lambda done, all_: progress(f"measuring {manifest.bundle_id}", done, all_),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from behavior.errors import BundleRefused
 from behavior.manifest import TEXT_FILE, check_features
 from deployment.bundles import Bundles
 from training.baselines import baselines
-from training.bundle import write_report
+from training.bundle import personas_beside, write_report
 from training.evaluation import evaluate
 from training.gate import Limits, Verdict, judge
 from training.measuring import answered, unseen_rows
@@ -41,6 +41,7 @@ def judge_bundle(
     rows = unseen_rows(learning.con, target, manifest, cutoffs)
     answers = answered(
         Propensity.of_bundle(manifest, files, learning.threads), learning.store, learning.plan, rows,
+        personas=personas_beside(bundles, learning.plan),
         progress=lambda done, all_: progress("measuring the challenger", done, all_),
     )  # fmt: skip
     other = None if current is None else _current(learning, target, bundles, current, rows, cutoffs, progress)
@@ -76,6 +77,7 @@ def _current(
     unseen_rows(learning.con, target, manifest, cutoffs)  # refuses what it has learned from
     answers = answered(
         Propensity.of_bundle(manifest, files, learning.threads), learning.store, learning.plan, rows,
+        personas=personas_beside(bundles, learning.plan),
         progress=lambda done, all_: progress("measuring the current bundle", done, all_),
     )  # fmt: skip
     return Current(manifest, files[TEXT_FILE].decode(), answers.measured)

@@ -10,6 +10,7 @@ import numpy as np
 from behavior.calibration import propensities
 from behavior.errors import BadInput
 from behavior.manifest import Manifest
+from behavior.personas import Personas
 from behavior.plan import Plan
 from training.dataset import SLICE_ROWS, vectors
 from training.measured import Measured
@@ -40,9 +41,13 @@ def answered(
     plan: Plan,
     rows: Rows,
     *,
+    personas: Personas | None = None,
     progress: Callable[[int, int], None] = lambda done, all_: None,
 ) -> Answers:
-    """Ask a propensity all questions, a slice at a time: memory does not grow with the model's inputs."""
+    """Ask a propensity all questions, a slice at a time: memory does not grow with the model's inputs.
+
+    personas    the rows are parted by these too
+    """
     sampled = np.sort(np.random.default_rng(1).choice(len(rows), min(SAMPLE_ROWS, len(rows)), replace=False))
     margin = np.empty(len(rows))
     parts: list[Mapping[str, np.ndarray]] = []
@@ -51,7 +56,7 @@ def answered(
         end = min(start + SLICE_ROWS, len(rows))
         part = vectors(
             store, plan, propensity.inputs, rows.take(np.arange(start, end)), propensity.vocabularies, propensity.zone,
-            slicers=slicers(plan),
+            slicers=slicers(plan, personas),
         )  # fmt: skip
         margin[start:end] = propensity.raw(part.x)
         parts.append(part.slices)

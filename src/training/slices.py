@@ -13,6 +13,7 @@ import numpy as np
 from behavior.column import Column
 from behavior.event import DAY_US, SECOND_US
 from behavior.moment import Moment
+from behavior.personas import Personas, assign, check_features
 from behavior.plan import Plan
 
 _HOURS = np.array(["night 0-5", "morning 6-11", "afternoon 12-17", "evening 18-23"], dtype=object)
@@ -31,8 +32,11 @@ class Slicer:
     of: Callable[[Mapping[str, Column], Moment], np.ndarray]
 
 
-def slicers(plan: Plan) -> list[Slicer]:
-    """The ways to part rows under a plan; what it has no feature for is left out."""
+def slicers(plan: Plan, personas: Personas | None = None) -> list[Slicer]:
+    """The ways to part rows under a plan; what it has no feature for is left out, and personas that were not made.
+
+    Raises BundleRefused if the plan lacks a feature of the personas, or defines it otherwise.
+    """
     first = [
         feature.ref
         for view in plan.of_entity("user")
@@ -40,7 +44,11 @@ def slicers(plan: Plan) -> list[Slicer]:
         if feature.aggregation.kind == "age" and feature.aggregation.since == "first"
     ]
     hour = Slicer("hour", (), lambda finals, moment: _HOURS[moment.hour // 6])
-    return [hour, *(Slicer("tenure", (ref,), _tenure_of(ref)) for ref in first[:1])]
+    found = [hour, *(Slicer("tenure", (ref,), _tenure_of(ref)) for ref in first[:1])]
+    if personas is not None:
+        check_features(personas, plan.fingerprints)
+        found.append(Slicer("persona", personas.refs, lambda finals, moment: personas.named(assign(personas, finals))))
+    return found
 
 
 def together(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

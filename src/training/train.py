@@ -116,7 +116,9 @@ def train(
     propensity = Propensity(tuple(inputs), codes, learning.zone, fitted.calibration, fitted.early)
     with steps.step("measuring") as tell:
         unseen = held_back(learning, target, rows, parts, until=until)
-        answers = answered(propensity, learning.store, plan, unseen, progress=tell)
+        answers = answered(
+            propensity, learning.store, plan, unseen, personas=bundle.personas_beside(place, plan), progress=tell
+        )
         metrics = {
             each.title: {name: msgspec.to_builtins(figure.estimate) for name, figure in each.figures.items()}
             for each in figures(answers.measured, replicates=REPLICATES)

@@ -1,6 +1,7 @@
 """The request path on a real Redis with a real model: an answer is what states, model and sum say."""
 
 import asyncio
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from behavior.calibration import Calibration
 from behavior.errors import BadInput
 from behavior.event import DAY_US, HOUR_US, MINUTE_US, PERSONALIZATION, Event
 from behavior.served import SERVED_ENTRY, decode
+from deployment.bundle_store import BundleStore
 from deployment.bundles import bundles_at
 from deployment.clock import AsyncClock
 from deployment.generations import Plans
@@ -38,6 +40,7 @@ from tests.scoring.small import (
     purchase,
     settings_in,
 )
+from tests.scoring.test_held_personas import promote, two_personas
 
 USER = "k1-00000000000000000000000000000001"
 OTHER = "k1-00000000000000000000000000000002"
@@ -299,3 +302,14 @@ def test_a_calibrated_bundle_scores_by_calibrated_margins(online: Online, tmp_pa
         assert each.propensity == propensity_of(believed)
         assert (shown.margin, entry.believed(shown)) == (each.margin, believed)
         assert uncalibrated.believed(before) == before.margin
+
+
+def test_the_answer_names_the_persona(online: Online, tmp_path: Path, bundles: Path) -> None:
+    """By the user's live state, `Unknown` of a user of whom nothing is known, and nothing where there are none."""
+    assert ask(online, ScoreRequest(USER, ("TEA",))).persona == ""
+    with_personas = tmp_path / "with personas"
+    shutil.copytree(bundles, with_personas)
+    promote(BundleStore(with_personas), two_personas("Champions"))
+    assert ask(online, ScoreRequest(USER, ("TEA",)), bundles=with_personas).persona == "Champions"
+    nobody = "k1-000000000000000000000000000000ff"
+    assert ask(online, ScoreRequest(nobody, ("TEA",)), bundles=with_personas).persona == "Unknown"

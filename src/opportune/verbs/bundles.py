@@ -10,9 +10,11 @@ from rich.text import Text
 
 from behavior.errors import BadInput, BundleRefused
 from behavior.manifest import is_bundle_id, target_of
+from behavior.personas import FAMILY
 from deployment.bundle_signature import make_signing_key
 from deployment.bundle_store import POINTERS
 from deployment.bundles import Bundles
+from deployment.current_personas import read_personas
 from deployment.settings import Settings, load
 from opportune.output import show
 
@@ -202,6 +204,9 @@ def _entry(held: Bundles, family: str, name: str, pointers: tuple[str, ...]) -> 
     if not is_bundle_id(name) or target_of(name) != family:
         return Listed(family, name, pointers, None, None, None, None)  # an artefact that is no bundle
     try:
+        if family == FAMILY:  # personas: their ids look like those of bundles
+            read_personas(held.store, name)
+            return Listed(family, name, pointers, None, None, None, None)
         manifest, _ = held.read(name)
     except BundleRefused as error:
         return Listed(family, name, pointers, None, None, None, str(error))

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18scoring/v1/scoring.proto\x12\nscoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"@\n\tCandidate\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.scoring.v1.CandidateKind\x12\n\n\x02id\x18\x02 \x01(\t\"X\n\x06Moment\x12\x16\n\x0cutc_offset_s\x18\x01 \x01(\x11H\x00\x12\x0e\n\x04zone\x18\x02 \x01(\tH\x00\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\tB\x08\n\x06offset\"\xc2\x01\n\x0cScoreRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x12)\n\ncandidates\x18\x03 \x03(\x0b\x32\x15.scoring.v1.Candidate\x12\x11\n\tplacement\x18\x04 \x01(\t\x12\"\n\x06moment\x18\x05 \x01(\x0b\x32\x12.scoring.v1.Moment\x12\r\n\x05top_k\x18\x06 \x01(\x05\x12\x0f\n\x07\x65xplain\x18\x07 \x01(\x08\x42\x05\n\x03who\"\xff\x01\n\rScoreResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tbundle_id\x18\x03 \x01(\t\x12\x17\n\x0flearner_version\x18\x04 \x01(\x03\x12\x34\n\x10snapshot_instant\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x06ranked\x18\x06 \x03(\x0b\x32\x12.scoring.v1.Ranked\x12)\n\x08\x64\x65graded\x18\x07 \x03(\x0b\x32\x17.scoring.v1.Degradation\"\xcd\x01\n\x06Ranked\x12\x10\n\x08position\x18\x01 \x01(\x05\x12(\n\tcandidate\x18\x02 \x01(\x0b\x32\x15.scoring.v1.Candidate\x12\r\n\x05score\x18\x03 \x01(\x01\x12#\n\x07\x66\x61\x63tors\x18\x04 \x03(\x0b\x32\x12.scoring.v1.Factor\x12,\n\x0cpropensities\x18\x05 \x03(\x0b\x32\x16.scoring.v1.Propensity\x12%\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32\x13.scoring.v1.Feature\"K\n\x06\x46\x61\x63tor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x14\n\x0c\x63ontribution\x18\x04 \x01(\x01\"?\n\nPropensity\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x12\n\ncalibrated\x18\x03 \x01(\x08\"U\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x42\x07\n\x05value\"-\n\x0b\x44\x65gradation\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"1\n\x0cTrackRequest\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.scoring.v1.Event\"4\n\rTrackResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.scoring.v1.Result\"5\n\x08Property\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x42\x07\n\x05value\"\xd3\x04\n\x05\x45vent\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x14\n\x0c\x61nonymous_id\x18\x04 \x01(\t\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04item\x18\x06 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x07 \x01(\t\x12\x18\n\x0bvalue_minor\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08\x63urrency\x18\t \x01(\t\x12\x15\n\x08quantity\x18\n \x01(\x03H\x02\x88\x01\x01\x12\x10\n\x08order_id\x18\x0b \x01(\t\x12\x12\n\nsession_id\x18\x0c \x01(\t\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x11\n\tplacement\x18\x0e \x01(\t\x12\x16\n\x0cutc_offset_s\x18\x0f \x01(\x11H\x00\x12\x0e\n\x04zone\x18\x10 \x01(\tH\x00\x12\x0e\n\x06\x64\x65vice\x18\x11 \x01(\t\x12\x0c\n\x04page\x18\x12 \x01(\t\x12\x0e\n\x06source\x18\x13 \x01(\t\x12\x35\n\nproperties\x18\x14 \x03(\x0b\x32!.scoring.v1.Event.PropertiesEntry\x12$\n\x07\x63onsent\x18\x15 \x03(\x0e\x32\x13.scoring.v1.Purpose\x1aG\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.scoring.v1.Property:\x02\x38\x01\x42\x08\n\x06offsetB\x0e\n\x0c_value_minorB\x0b\n\t_quantity\"\xfb\x01\n\x06Result\x12)\n\x06status\x18\x01 \x01(\x0e\x32\x19.scoring.v1.Result.Status\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12/\n\x0b\x61\x64mitted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATUS_ACCEPTED\x10\x01\x12\x14\n\x10STATUS_DUPLICATE\x10\x02\x12\x13\n\x0fSTATUS_REJECTED\x10\x03\x12\x12\n\x0eSTATUS_DROPPED\x10\x04*e\n\rCandidateKind\x12\x1e\n\x1a\x43\x41NDIDATE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41NDIDATE_KIND_ITEM\x10\x01\x12\x1b\n\x17\x43\x41NDIDATE_KIND_CATEGORY\x10\x02*m\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PURPOSE_PERSONALIZATION\x10\x01\x12\x15\n\x11PURPOSE_ANALYTICS\x10\x02\x12\x15\n\x11PURPOSE_MARKETING\x10\x03\x32\x85\x01\n\x07Scoring\x12<\n\x05Score\x12\x18.scoring.v1.ScoreRequest\x1a\x19.scoring.v1.ScoreResponse\x12<\n\x05Track\x12\x18.scoring.v1.TrackRequest\x1a\x19.scoring.v1.TrackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18scoring/v1/scoring.proto\x12\nscoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"@\n\tCandidate\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.scoring.v1.CandidateKind\x12\n\n\x02id\x18\x02 \x01(\t\"X\n\x06Moment\x12\x16\n\x0cutc_offset_s\x18\x01 \x01(\x11H\x00\x12\x0e\n\x04zone\x18\x02 \x01(\tH\x00\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\tB\x08\n\x06offset\"\xc2\x01\n\x0cScoreRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x12)\n\ncandidates\x18\x03 \x03(\x0b\x32\x15.scoring.v1.Candidate\x12\x11\n\tplacement\x18\x04 \x01(\t\x12\"\n\x06moment\x18\x05 \x01(\x0b\x32\x12.scoring.v1.Moment\x12\r\n\x05top_k\x18\x06 \x01(\x05\x12\x0f\n\x07\x65xplain\x18\x07 \x01(\x08\x42\x05\n\x03who\"\x90\x02\n\rScoreResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tbundle_id\x18\x03 \x01(\t\x12\x17\n\x0flearner_version\x18\x04 \x01(\x03\x12\x34\n\x10snapshot_instant\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x06ranked\x18\x06 \x03(\x0b\x32\x12.scoring.v1.Ranked\x12)\n\x08\x64\x65graded\x18\x07 \x03(\x0b\x32\x17.scoring.v1.Degradation\x12\x0f\n\x07persona\x18\x08 \x01(\t\"\xcd\x01\n\x06Ranked\x12\x10\n\x08position\x18\x01 \x01(\x05\x12(\n\tcandidate\x18\x02 \x01(\x0b\x32\x15.scoring.v1.Candidate\x12\r\n\x05score\x18\x03 \x01(\x01\x12#\n\x07\x66\x61\x63tors\x18\x04 \x03(\x0b\x32\x12.scoring.v1.Factor\x12,\n\x0cpropensities\x18\x05 \x03(\x0b\x32\x16.scoring.v1.Propensity\x12%\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32\x13.scoring.v1.Feature\"K\n\x06\x46\x61\x63tor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x14\n\x0c\x63ontribution\x18\x04 \x01(\x01\"?\n\nPropensity\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x12\n\ncalibrated\x18\x03 \x01(\x08\"U\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x42\x07\n\x05value\"-\n\x0b\x44\x65gradation\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"1\n\x0cTrackRequest\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.scoring.v1.Event\"4\n\rTrackResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.scoring.v1.Result\"5\n\x08Property\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x42\x07\n\x05value\"\xd3\x04\n\x05\x45vent\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x14\n\x0c\x61nonymous_id\x18\x04 \x01(\t\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04item\x18\x06 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x07 \x01(\t\x12\x18\n\x0bvalue_minor\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08\x63urrency\x18\t \x01(\t\x12\x15\n\x08quantity\x18\n \x01(\x03H\x02\x88\x01\x01\x12\x10\n\x08order_id\x18\x0b \x01(\t\x12\x12\n\nsession_id\x18\x0c \x01(\t\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x11\n\tplacement\x18\x0e \x01(\t\x12\x16\n\x0cutc_offset_s\x18\x0f \x01(\x11H\x00\x12\x0e\n\x04zone\x18\x10 \x01(\tH\x00\x12\x0e\n\x06\x64\x65vice\x18\x11 \x01(\t\x12\x0c\n\x04page\x18\x12 \x01(\t\x12\x0e\n\x06source\x18\x13 \x01(\t\x12\x35\n\nproperties\x18\x14 \x03(\x0b\x32!.scoring.v1.Event.PropertiesEntry\x12$\n\x07\x63onsent\x18\x15 \x03(\x0e\x32\x13.scoring.v1.Purpose\x1aG\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.scoring.v1.Property:\x02\x38\x01\x42\x08\n\x06offsetB\x0e\n\x0c_value_minorB\x0b\n\t_quantity\"\xfb\x01\n\x06Result\x12)\n\x06status\x18\x01 \x01(\x0e\x32\x19.scoring.v1.Result.Status\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12/\n\x0b\x61\x64mitted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATUS_ACCEPTED\x10\x01\x12\x14\n\x10STATUS_DUPLICATE\x10\x02\x12\x13\n\x0fSTATUS_REJECTED\x10\x03\x12\x12\n\x0eSTATUS_DROPPED\x10\x04*e\n\rCandidateKind\x12\x1e\n\x1a\x43\x41NDIDATE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41NDIDATE_KIND_ITEM\x10\x01\x12\x1b\n\x17\x43\x41NDIDATE_KIND_CATEGORY\x10\x02*m\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PURPOSE_PERSONALIZATION\x10\x01\x12\x15\n\x11PURPOSE_ANALYTICS\x10\x02\x12\x15\n\x11PURPOSE_MARKETING\x10\x03\x32\x85\x01\n\x07Scoring\x12<\n\x05Score\x12\x18.scoring.v1.ScoreRequest\x1a\x19.scoring.v1.ScoreResponse\x12<\n\x05Track\x12\x18.scoring.v1.TrackRequest\x1a\x19.scoring.v1.TrackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENT_PROPERTIESENTRY']._loaded_options = None
   _globals['_EVENT_PROPERTIESENTRY']._serialized_options = b'8\001'
-  _globals['_CANDIDATEKIND']._serialized_start=2180
-  _globals['_CANDIDATEKIND']._serialized_end=2281
-  _globals['_PURPOSE']._serialized_start=2283
-  _globals['_PURPOSE']._serialized_end=2392
+  _globals['_CANDIDATEKIND']._serialized_start=2197
+  _globals['_CANDIDATEKIND']._serialized_end=2298
+  _globals['_PURPOSE']._serialized_start=2300
+  _globals['_PURPOSE']._serialized_end=2409
   _globals['_CANDIDATE']._serialized_start=73
   _globals['_CANDIDATE']._serialized_end=137
   _globals['_MOMENT']._serialized_start=139
@@ -45,31 +45,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREREQUEST']._serialized_start=230
   _globals['_SCOREREQUEST']._serialized_end=424
   _globals['_SCORERESPONSE']._serialized_start=427
-  _globals['_SCORERESPONSE']._serialized_end=682
-  _globals['_RANKED']._serialized_start=685
-  _globals['_RANKED']._serialized_end=890
-  _globals['_FACTOR']._serialized_start=892
-  _globals['_FACTOR']._serialized_end=967
-  _globals['_PROPENSITY']._serialized_start=969
-  _globals['_PROPENSITY']._serialized_end=1032
-  _globals['_FEATURE']._serialized_start=1034
-  _globals['_FEATURE']._serialized_end=1119
-  _globals['_DEGRADATION']._serialized_start=1121
-  _globals['_DEGRADATION']._serialized_end=1166
-  _globals['_TRACKREQUEST']._serialized_start=1168
-  _globals['_TRACKREQUEST']._serialized_end=1217
-  _globals['_TRACKRESPONSE']._serialized_start=1219
-  _globals['_TRACKRESPONSE']._serialized_end=1271
-  _globals['_PROPERTY']._serialized_start=1273
-  _globals['_PROPERTY']._serialized_end=1326
-  _globals['_EVENT']._serialized_start=1329
-  _globals['_EVENT']._serialized_end=1924
-  _globals['_EVENT_PROPERTIESENTRY']._serialized_start=1814
-  _globals['_EVENT_PROPERTIESENTRY']._serialized_end=1885
-  _globals['_RESULT']._serialized_start=1927
-  _globals['_RESULT']._serialized_end=2178
-  _globals['_RESULT_STATUS']._serialized_start=2062
-  _globals['_RESULT_STATUS']._serialized_end=2178
-  _globals['_SCORING']._serialized_start=2395
-  _globals['_SCORING']._serialized_end=2528
+  _globals['_SCORERESPONSE']._serialized_end=699
+  _globals['_RANKED']._serialized_start=702
+  _globals['_RANKED']._serialized_end=907
+  _globals['_FACTOR']._serialized_start=909
+  _globals['_FACTOR']._serialized_end=984
+  _globals['_PROPENSITY']._serialized_start=986
+  _globals['_PROPENSITY']._serialized_end=1049
+  _globals['_FEATURE']._serialized_start=1051
+  _globals['_FEATURE']._serialized_end=1136
+  _globals['_DEGRADATION']._serialized_start=1138
+  _globals['_DEGRADATION']._serialized_end=1183
+  _globals['_TRACKREQUEST']._serialized_start=1185
+  _globals['_TRACKREQUEST']._serialized_end=1234
+  _globals['_TRACKRESPONSE']._serialized_start=1236
+  _globals['_TRACKRESPONSE']._serialized_end=1288
+  _globals['_PROPERTY']._serialized_start=1290
+  _globals['_PROPERTY']._serialized_end=1343
+  _globals['_EVENT']._serialized_start=1346
+  _globals['_EVENT']._serialized_end=1941
+  _globals['_EVENT_PROPERTIESENTRY']._serialized_start=1831
+  _globals['_EVENT_PROPERTIESENTRY']._serialized_end=1902
+  _globals['_RESULT']._serialized_start=1944
+  _globals['_RESULT']._serialized_end=2195
+  _globals['_RESULT_STATUS']._serialized_start=2079
+  _globals['_RESULT_STATUS']._serialized_end=2195
+  _globals['_SCORING']._serialized_start=2412
+  _globals['_SCORING']._serialized_end=2545
 # @@protoc_insertion_point(module_scope)

@@ -69,7 +69,7 @@ class ScoreRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., anonymous_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., placement: _Optional[str] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ..., top_k: _Optional[int] = ..., explain: _Optional[bool] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
-    __slots__ = ("request_id", "as_of", "bundle_id", "learner_version", "snapshot_instant", "ranked", "degraded")
+    __slots__ = ("request_id", "as_of", "bundle_id", "learner_version", "snapshot_instant", "ranked", "degraded", "persona")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +77,7 @@ class ScoreResponse(_message.Message):
     SNAPSHOT_INSTANT_FIELD_NUMBER: _ClassVar[int]
     RANKED_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    PERSONA_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     as_of: _timestamp_pb2.Timestamp
     bundle_id: str
@@ -84,7 +85,8 @@ class ScoreResponse(_message.Message):
     snapshot_instant: _timestamp_pb2.Timestamp
     ranked: _containers.RepeatedCompositeFieldContainer[Ranked]
     degraded: _containers.RepeatedCompositeFieldContainer[Degradation]
-    def __init__(self, request_id: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., learner_version: _Optional[int] = ..., snapshot_instant: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ranked: _Optional[_Iterable[_Union[Ranked, _Mapping]]] = ..., degraded: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ...) -> None: ...
+    persona: str
+    def __init__(self, request_id: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., learner_version: _Optional[int] = ..., snapshot_instant: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ranked: _Optional[_Iterable[_Union[Ranked, _Mapping]]] = ..., degraded: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., persona: _Optional[str] = ...) -> None: ...
 
 class Ranked(_message.Message):
     __slots__ = ("position", "candidate", "score", "factors", "propensities", "features")
