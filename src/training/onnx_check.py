@@ -2,10 +2,12 @@
 
 Every split of every tree is visited by rows built for it: their other inputs lie within the bounds that lead to the
 split, its own input lies at the threshold, one float32 to each side of it, and at what float32 has besides (NaN, both
-infinities, both zeros, numbers around 1e-35 and below the normal ones).
+infinities, both zeros, numbers around 1e-35 and below the normal ones). At a split of categories it lies at every end
+of the ranges that count as its categories, within them, and below, above and between them.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import lightgbm
@@ -13,6 +15,7 @@ import numpy as np
 import onnxruntime
 
 from behavior.errors import BadInput, NotExact
+from training.onnx_export import categories
 
 # Both sum the same leaves in float64; the exported margin is then rounded to float32, hence not 0.
 LIMIT = 5e-6
@@ -82,40 +85,94 @@ def _rows_at_splits(root: Mapping[str, Any], x: np.ndarray, generator: np.random
     """Rows for all splits of one tree, float32[m, d], a slice at a time."""
     width = x.shape[1]
     made: list[np.ndarray] = []
-    pending = [(root, np.full(width, -np.inf), np.full(width, np.inf))]
+    pending = [(root, _Path(np.full(width, -np.inf), np.full(width, np.inf)))]
     while pending:
-        node, low, high = pending.pop()
+        node, path = pending.pop()
         if "leaf_value" in node:
             continue
-        made.append(_rows_at(node, _within(x[generator.integers(len(x))], low, high)))
-        feature, threshold = node["split_feature"], node["threshold"]
-        left_high, right_low = high.copy(), low.copy()
-        left_high[feature] = min(high[feature], threshold)
-        right_low[feature] = max(low[feature], threshold)
-        pending += [(node["left_child"], low, left_high), (node["right_child"], right_low, high)]
-        if len(made) * len(made[-1]) > _SLICE:
+        made.append(_rows_at(node, path.lead(x[generator.integers(len(x))], generator)))
+        pending += [(node["left_child"], path.left(node)), (node["right_child"], path.right(node))]
+        if sum(map(len, made)) > _SLICE:
             yield np.concatenate(made)
             made = []
     if made:
         yield np.concatenate(made)
 
 
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """What leads to a node: bounds `low < x <= high` of float64[d], and categories by input that x is or is not."""
+
+    low: np.ndarray
+    high: np.ndarray
+    inside: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    outside: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+    def left(self, node: Mapping[str, Any]) -> "_Path":
+        """The path on to the left child."""
+        which = node["split_feature"]
+        if node["decision_type"] == "==":
+            found = frozenset(categories(node))
+            return replace(self, inside={**self.inside, which: self.inside.get(which, found) & found})
+        high = self.high.copy()
+        high[which] = min(high[which], node["threshold"])
+        return replace(self, high=high)
+
+    def right(self, node: Mapping[str, Any]) -> "_Path":
+        """The path on to the right child."""
+        which = node["split_feature"]
+        if node["decision_type"] == "==":
+            found = self.outside.get(which, frozenset()) | frozenset(categories(node))
+            return replace(self, outside={**self.outside, which: found})
+        low = self.low.copy()
+        low[which] = max(low[which], node["threshold"])
+        return replace(self, low=low)
+
+    def lead(self, row: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """The row, changed where it would not take this path."""
+        row = _within(row, self.low, self.high)
+        for which in self.inside.keys() | self.outside.keys():
+            banned = self.outside.get(which, frozenset())
+            wanted = sorted(self.inside.get(which, frozenset()) - banned)
+            if wanted:
+                row[which] = generator.choice(wanted)
+            elif np.isfinite(row[which]) and int(row[which]) in banned:
+                row[which] = np.nan  # goes right at every split of categories
+        return row
+
+
 def _within(row: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The row moved to where low < value <= high holds for every input; NaN only where nothing is asked."""
+    """The row moved to where low < value <= high holds for every input, and to NaN where no number is between."""
     asked = np.isfinite(low) | np.isfinite(high)
     values = np.where(asked & np.isnan(row), np.float32(0), row)
-    with np.errstate(over="ignore", invalid="ignore"):
-        least = np.nextafter(low.astype(np.float32), _UP)
-        return np.where(asked, np.clip(values, least, high.astype(np.float32)), values).astype(np.float32)
+    with np.errstate(over="ignore"):
+        least, most = np.nextafter(_at_most(low), _UP), _at_most(high)
+    # The dump writes an infinite threshold as 1e300: above it there is no float32 but the infinite one.
+    reached = np.where(
+        (least > most) | (low > np.finfo(np.float32).max), np.float32(np.nan), np.clip(values, least, most)
+    )
+    return np.where(asked, reached, values).astype(np.float32)
+
+
+def _at_most(bounds: np.ndarray) -> np.ndarray:
+    """The greatest float32 that is not above each float64 bound: to the nearest, rows would miss half of the splits."""
+    with np.errstate(over="ignore"):
+        nearest = bounds.astype(np.float32)
+    return np.where(nearest > bounds, np.nextafter(nearest, _DOWN), nearest)
 
 
 def _rows_at(node: Mapping[str, Any], row: np.ndarray) -> np.ndarray:
+    if node["decision_type"] == "==":
+        found = np.array(categories(node), dtype=np.float64)
+        points = np.unique(np.concatenate([found - 1, found, found + 0.5, found + 1, [-1.0, -0.5, found[-1] + 1e6]]))
+    else:
+        points = np.array([node["threshold"]], dtype=np.float64)
     with np.errstate(over="ignore"):
-        nearest = np.float32(node["threshold"])
+        nearest = points.astype(np.float32)
         # Two floats to each side: whichever way the threshold rounds, both of its true neighbours are among them.
         below, above = np.nextafter(nearest, _DOWN), np.nextafter(nearest, _UP)
         around = [nearest, below, above, np.nextafter(below, _DOWN), np.nextafter(above, _UP)]
-    values = np.concatenate((np.array(around, dtype=np.float32), SPECIAL))
+    values = np.concatenate((*around, SPECIAL))
     rows = np.repeat(row[None, :], len(values), axis=0)
     rows[:, node["split_feature"]] = values
     return rows

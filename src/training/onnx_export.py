@@ -10,10 +10,13 @@ Where the two differ, and what is done about it (LightGBM's `Tree::NumericalDeci
 * The node sums leaves in the type of its input, and 300 trees summed in float32 are up to 7e-6 off. So the input is
   cast to float64 before it: 5 % slower, and the margin is within half a float32 ulp (2.4e-7 below 8).
 * Without a missing type NaN is read as 0; with `NaN` it follows `default_left`. Both become a flag of the node.
+* A split of categories (`Tree::CategoricalDecision`) casts its input to int and looks it up in a set: k is all of
+  [k, k + 1), and 0 is (-1, 1). What is in no such range goes right: NaN with any missing type, negative, unseen and
+  infinite values. So the set is a chain of `<=` at the ends of its ranges, whose answers share the two children.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import lightgbm
 import numpy as np
@@ -80,9 +83,9 @@ def refuse_inexact(model: Mapping[str, Any], parameters: Mapping[str, Any]) -> N
         for node in _walk(tree["tree_structure"]):
             if "leaf_coeff" in node:
                 raise _refused(f"{where} has linear leaves", "fit with linear_tree=false")
-            if node.get("decision_type", "<=") != "<=":
+            if node.get("decision_type", "<=") not in ("<=", "=="):
                 raise _refused(
-                    f"{where} splits on categories", "give categories as ordered codes, not as categorical_feature"
+                    f"{where} decides by {node['decision_type']!r}", "fit with a version of LightGBM that is pinned"
                 )
             if node.get("missing_type", "None") not in ("None", "NaN"):
                 raise _refused(f"{where} treats zero as missing", "fit with zero_as_missing=false")
@@ -99,6 +102,41 @@ def round_down(thresholds: np.ndarray) -> np.ndarray:
     above = (thresholds >= 0) & (down < _TINY)
     down = np.where(below, np.nextafter(-_TINY, np.float32(-np.inf)), down)
     return np.where(above, _TINY, down).astype(np.float32)
+
+
+def categories(node: Mapping[str, Any]) -> list[int]:
+    """The categories that a dumped `==` node sends left, rising."""
+    return sorted(int(text) for text in str(node["threshold"]).split("||"))
+
+
+def range_ends(left: Iterable[int]) -> list[float]:
+    """Rising thresholds between which a number is by turns outside and inside of the categories `left`, int >= 0.
+
+    Outside up to the first, inside up to the second, ..., outside above the last. They stand for float64 `<=`, and
+    become float32 by `round_down` as all thresholds do.
+
+    >>> range_ends([0, 4, 5])
+    [-1.0, 0.9999999999999999, 3.9999999999999996, 5.999999999999999]
+    """
+    ends: list[float] = []
+    for category in sorted(left):
+        below = float(np.nextafter(float(category), -np.inf)) if category else -1.0
+        if ends and ends[-1] == below:
+            ends.pop()  # neighbours are one range
+        else:
+            ends.append(below)
+        ends.append(float(np.nextafter(category + 1.0, -np.inf)))
+    return ends
+
+
+class _Test(NamedTuple):
+    """One `x <= threshold` of the exported tree: where it leads, and where NaN does."""
+
+    feature: int
+    threshold: float
+    true: int
+    false: int
+    nan_true: bool
 
 
 class _Nodes:
@@ -136,28 +174,18 @@ class _Nodes:
 
     def add_tree(self, tree: Mapping[str, Any]) -> None:
         """Append one dumped tree; its leaf values already hold shrinkage and the initial score."""
-        pending = [tree["tree_structure"]]
-        taken = 1  # node ids given out: a child's id is the place that it will have in `pending`
-        for place in _places(pending):
+        pending: list[Mapping[str, Any] | _Test] = [tree["tree_structure"]]
+        for place in _places(pending):  # a node's id is its place
             node = pending[place]
-            if "leaf_value" in node:
+            if isinstance(node, _Test):
+                self._append(tree["tree_index"], place, "BRANCH_LEQ", *node)
+            elif "leaf_value" in node:
                 self._append(tree["tree_index"], place, "LEAF")
                 self._leaf.append((tree["tree_index"], place, node["leaf_value"]))
-                continue
-            threshold = float(node["threshold"])
-            nan_true = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
-            self._append(
-                tree["tree_index"],
-                place,
-                "BRANCH_LEQ",
-                node["split_feature"],
-                threshold,
-                taken,
-                taken + 1,
-                bool(nan_true),
-            )
-            pending += [node["left_child"], node["right_child"]]
-            taken += 2
+            else:
+                tests = list(_tests(node, len(pending)))
+                self._append(tree["tree_index"], place, "BRANCH_LEQ", *tests[0])
+                pending += [node["left_child"], node["right_child"], *tests[1:]]
 
     def _append(
         self,
@@ -178,6 +206,26 @@ class _Nodes:
         self._true.append(true)
         self._false.append(false)
         self._nan_true.append(int(nan_true))
+
+
+def _tests(node: Mapping[str, Any], left: int) -> Iterator[_Test]:
+    """A split as tests whose children are at `left` and `left + 1`, further tests right behind them.
+
+    ONNX Runtime lays out false branches first and lets a true branch lead to a node that has its place already: of a
+    chain only true branches may share, and they do.
+    """
+    feature, right = node["split_feature"], left + 1
+    if node["decision_type"] == "<=":
+        threshold = float(node["threshold"])
+        nan_left = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
+        yield _Test(feature, threshold, left, right, bool(nan_left))
+        return
+    ends = range_ends(categories(node))
+    for number, end in enumerate(ends):
+        inside = number % 2 == 1
+        last = number == len(ends) - 1
+        # NaN leaves the chain at the first test, to the right as what is below the first range.
+        yield _Test(feature, end, left if inside else right, right if last else right + 1 + number, nan_true=True)
 
 
 def _tensor(values: np.ndarray) -> onnx.TensorProto:

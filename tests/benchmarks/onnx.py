@@ -1,7 +1,8 @@
 """Raw margins of ONNX Runtime beside LightGBM's own, on rows that are made to find a difference.
 
 models       as training fits them, on generated rows: small and deep, with missing values and without, with ages of
-             days in seconds and amounts of millions, with values around 1e-35, with codes of a vocabulary
+             days in seconds and amounts of millions, with values around 1e-35, with codes of a vocabulary, as
+             numbers and as categories
 rows         real ones; at every threshold of every tree, one and two float32 to each side; NaN, both infinities and
              zeros, subnormal numbers; codes that are unseen, negative or no whole number
 refused      models that would not be the same in ONNX, each really fitted, and why its export is refused
@@ -107,11 +108,15 @@ MODELS: dict[str, dict[str, Any]] = {
     "many small trees": {"num_leaves": 7, "trees": 300},
     "missing values read as zero": {"use_missing": False},
     "random thresholds": {"extra_trees": True},
+    "sets of categories": {"categorical": [5, 6], "min_data_per_group": 10},
+    "one category against the rest": {"categorical": [5, 6], "max_cat_to_onehot": 1_000},
+    "deep, with categories": {"categorical": [0, 5, 6], "min_data_per_group": 10, "num_leaves": 255, "trees": 20},
+    "categories, missing values read as zero": {"categorical": [5, 6], "use_missing": False, "trees": 20},
+    "dropped trees": {"boosting": "dart"},
 }
 REFUSED: dict[str, dict[str, Any]] = {
     "zero as missing": {"zero_as_missing": True},
     "linear leaves": {"linear_tree": True, "deterministic": False},
-    "categorical splits": {"categorical": [5], "min_data_per_group": 10},
     "averaged trees": {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6},
     "several classes": {"objective": "multiclass", "num_class": 2, "metric": "multi_logloss"},
     "another objective": {"objective": "regression", "metric": "l2"},

@@ -31,6 +31,30 @@ def model() -> lightgbm.Booster:
 
 
 @cache
+def categorical_model(**parameters: object) -> lightgbm.Booster:
+    """A model of 12 trees on the rows of `categorical_rows`, with splits of categories on the last two inputs."""
+    x = categorical_rows()
+    y = (np.nan_to_num(x[:, 1], nan=3.0).astype(np.int64) % 5 < 2) ^ (x[:, 2] == 1) ^ (x[:, 0] > 1)
+    y ^= np.random.default_rng(4).random(len(x)) < 0.2
+    settings = {
+        "objective": "binary", "num_leaves": 31, "verbosity": -1, "num_threads": 1, "min_data_per_group": 5,
+    } | parameters  # fmt: skip
+    return lightgbm.train(settings, lightgbm.Dataset(x, y, params=settings, categorical_feature=[1, 2]), 12)
+
+
+@cache
+def categorical_rows() -> np.ndarray:
+    """Rows float32[6000, 3]: a number, a code below 70 that may be missing or fractional, a code from -1 to 2."""
+    generator = np.random.default_rng(3)
+    n = 6_000
+    codes = [generator.integers(0, 70, n), generator.integers(-1, 3, n)]
+    x = np.column_stack([generator.normal(size=n), *codes]).astype(np.float32)
+    x[generator.random(x.shape) < 0.05] = np.nan
+    x[generator.random(n) < 0.05, 1] += np.float32(0.25)
+    return x
+
+
+@cache
 def rows() -> np.ndarray:
     """Real rows that the model has not seen, float32[2000, 6]."""
     return sample(2_000, 2)[0]

@@ -1,6 +1,7 @@
 """The export: the very leaf that LightGBM takes, for every float32, or a refusal that says why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -9,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from behavior.errors import BadInput, NotExact
-from tests.training.models import model, rows, sample
-from training import onnx_export
+from tests.training.models import categorical_model, categorical_rows, model, rows, sample
+from training import onnx_check, onnx_export
 from training.onnx_check import LIMIT, open_session, run, verify
-from training.onnx_export import export, round_down
+from training.onnx_export import export, range_ends, refuse_inexact, round_down
 
 Rounding = Callable[[np.ndarray], np.ndarray]
 TINY = float(np.float32(1e-35))
@@ -88,6 +89,111 @@ def test_wrong_missing_directions_are_caught(flipped: int, monkeypatch: pytest.M
         verify(model(), export(model()), rows()[:1])
 
 
+codes = st.integers(0, 40) | st.sampled_from([2**24 - 1, 2**24, 2**24 + 1, 2**31 - 2])
+
+
+def _turns(thresholds: np.ndarray, x: np.float32) -> bool:
+    """Whether a number is inside: after an odd number of ends."""
+    return int((x > thresholds).sum()) % 2 == 1
+
+
+@given(st.sets(codes, min_size=1), codes, st.integers(-3, 3), float32s)
+def test_ranges_hold_what_a_cast_to_int_holds(left: set[int], near: int, steps: int, far: float) -> None:
+    """For any set of categories and any float32, whole or not: inside of a range just where its int is in the set."""
+    x = np.float32(near)
+    for _ in range(abs(steps)):
+        x = np.nextafter(x, np.float32(np.copysign(np.inf, steps)))
+    ends = round_down(np.array(range_ends(left)))
+    for value in (x, np.float32(near + 0.5), np.float32(-near / 7), np.float32(far)):
+        known = abs(float(value)) < 2**31
+        assert _turns(ends, value) == (known and int(value) in left)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"max_cat_to_onehot": 1000}, {"use_missing": False}, {"num_leaves": 200}])
+def test_splits_of_categories_are_exact(parameters: dict[str, object]) -> None:
+    """Sets and single categories, with and without a missing type: the same margin, rounded once, wherever looked."""
+    booster = categorical_model(**parameters)
+    kinds = [str(split) for split in booster.trees_to_dataframe()["threshold"] if "||" in str(split)]
+    assert bool(kinds) != ("max_cat_to_onehot" in parameters)
+    compared, difference = verify(booster, export(booster), categorical_rows())
+    assert compared > 20_000
+    assert 0 < difference < 5e-7
+
+
+def _whole_zero(left: Iterable[int]) -> list[float]:
+    """Zero as the range from 0 on, as a rounding down would have it."""
+    return [float(np.nextafter(0.0, -1.0)) if end == -1.0 else end for end in range_ends(left)]
+
+
+def _whole_numbers(left: Iterable[int]) -> list[float]:
+    """Only the whole number itself, as a comparison for equality would have it."""
+    return [end for k in sorted(left) for end in (np.nextafter(float(k), -np.inf), float(k))]
+
+
+def _one_range(left: Iterable[int]) -> list[float]:
+    """From the least to the greatest category."""
+    ends = range_ends(left)
+    return [ends[0], ends[-1]]
+
+
+def _at_the_next(left: Iterable[int]) -> list[float]:
+    """One float32 too far up."""
+    return [end if end == -1.0 else round(end) for end in range_ends(left)]
+
+
+@pytest.mark.parametrize("wrong", [_whole_zero, _whole_numbers, _one_range, _at_the_next])
+def test_wrong_ranges_of_categories_are_caught(
+    wrong: Callable[[Iterable[int]], list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check has power: each natural mistake is found on made rows, from one real row."""
+    booster = categorical_model()
+    monkeypatch.setattr(onnx_export, "range_ends", wrong)
+    with pytest.raises(NotExact, match="differs from LightGBM"):
+        verify(booster, export(booster), categorical_rows()[:1])
+
+
+def test_a_wrong_direction_of_missing_categories_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing category is in no set: an export that has it in the first range is found out."""
+    booster = categorical_model()
+    tests = onnx_export._tests
+
+    def into_the_first_range(node, left):  # type: ignore[no-untyped-def]
+        for number, test in enumerate(tests(node, left)):
+            yield test._replace(nan_true=number == 1) if node["decision_type"] == "==" else test
+
+    monkeypatch.setattr(onnx_export, "_tests", into_the_first_range)
+    with pytest.raises(NotExact):
+        verify(booster, export(booster), categorical_rows()[:1])
+
+
+def _reached(booster: lightgbm.Booster, tree: dict[str, Any], row: np.ndarray) -> set[int]:
+    """The leaves of a dumped tree that rows made for it from one row come to."""
+    made = onnx_check._rows_at_splits(tree["tree_structure"], row, np.random.default_rng(0))
+    return set(booster.predict(np.concatenate(list(made)), pred_leaf=True)[:, tree["tree_index"]])
+
+
+def test_made_rows_reach_every_leaf() -> None:
+    """From one real row, whatever it holds: bounds that round up, and splits that only NaN goes right at, included."""
+    for tree in model().dump_model()["tree_info"]:
+        leaves = {each["leaf_index"] for each in onnx_export._walk(tree["tree_structure"]) if "leaf_value" in each}
+        assert leaves == _reached(model(), tree, rows()[:1])
+
+
+def test_made_rows_reach_both_sides_of_every_split_of_categories() -> None:
+    """Rows made for a split take the path to it, through other splits of the same input, from one real row."""
+    booster = categorical_model(num_leaves=200)
+    splits = 0
+    for tree in booster.dump_model()["tree_info"]:
+        reached = _reached(booster, tree, categorical_rows()[:1])
+        for node in onnx_export._walk(tree["tree_structure"]):
+            if node.get("decision_type") == "==":
+                splits += 1
+                for side in ("left_child", "right_child"):
+                    leaves = {each["leaf_index"] for each in onnx_export._walk(node[side]) if "leaf_value" in each}
+                    assert leaves & reached
+    assert splits > 300
+
+
 def test_a_single_leaf_and_one_row_are_fine() -> None:
     """A model without any split exports to its constant."""
     x, y, _ = sample(200, 0)
@@ -103,7 +209,6 @@ def test_a_single_leaf_and_one_row_are_fine() -> None:
     [
         ({"zero_as_missing": True}, "zero_as_missing"),
         ({"linear_tree": True}, "linear"),
-        ({"categories": [1], "min_data_per_group": 5, "cat_smooth": 1.0}, "categories"),
         ({"objective": "regression"}, "objective"),
         ({"objective": "multiclass", "num_class": 2}, "objective"),
         ({"boosting": "rf", "bagging_fraction": 0.5, "bagging_freq": 1}, "averages"),
@@ -114,16 +219,20 @@ def test_what_cannot_be_exact_is_refused(parameters: dict[str, object], told: st
     """Every unsupported model is refused with its reason, also when only its text is left."""
     x, y, _ = sample(3_000, 0)
     x = np.nan_to_num(x)
-    x[:, 1] = np.abs(x[:, 1]) * 7 % 5
-    y = ((x[:, 1] == 2) | (x[:, 0] > 1)).astype(np.uint8)
     settings = {"objective": "binary", "num_leaves": 7, "verbosity": -1, "num_threads": 1} | parameters
-    categories = settings.pop("categories", "auto")
-    rows = lightgbm.Dataset(x, y, params=settings, categorical_feature=categories)
-    booster = lightgbm.train(settings, rows, num_boost_round=3)
+    booster = lightgbm.train(settings, lightgbm.Dataset(x, y, params=settings), num_boost_round=3)
     if reloaded:
         booster = lightgbm.Booster(model_str=booster.model_to_string())
     with pytest.raises(BadInput, match=told):
         export(booster)
+
+
+def test_a_kind_of_split_that_is_not_known_is_refused() -> None:
+    """A later LightGBM that decides in another way is told, not taken for one of the known ways."""
+    dumped = model().dump_model()
+    dumped["tree_info"][1]["tree_structure"]["decision_type"] = "<"
+    with pytest.raises(BadInput, match="tree 1 decides by '<'"):
+        refuse_inexact(dumped, {})
 
 
 def test_a_check_without_rows_is_refused() -> None:
