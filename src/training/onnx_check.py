@@ -158,7 +158,7 @@ def _at_most(bounds: np.ndarray) -> np.ndarray:
     """The greatest float32 that is not above each float64 bound: to the nearest, rows would miss half of the splits."""
     with np.errstate(over="ignore"):
         nearest = bounds.astype(np.float32)
-    return np.where(nearest > bounds, np.nextafter(nearest, _DOWN), nearest)
+        return np.where(nearest > bounds, np.nextafter(nearest, _DOWN), nearest)
 
 
 def _rows_at(node: Mapping[str, Any], row: np.ndarray) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 models       as training fits them, on generated rows: small and deep, with missing values and without, with ages of
              days in seconds and amounts of millions, with values around 1e-35, with codes of a vocabulary, as
-             numbers and as categories
+             numbers and as categories; and the current bundles of the home, as they are served
 rows         real ones; at every threshold of every tree, one and two float32 to each side; NaN, both infinities and
              zeros, subnormal numbers; codes that are unseen, negative or no whole number
 refused      models that would not be the same in ONNX, each really fitted, and why its export is refused
 """
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from rich.console import Group
 from rich.table import Table
 
 from behavior.errors import BadInput
+from deployment.bundles import Bundles
+from deployment.settings import load
 from training.fit import PARAMETERS
 from training.onnx_check import LIMIT, verify
 from training.onnx_export import export
+from training.targets import TARGETS
 
 SUMMARY = "raw margins of ONNX Runtime beside LightGBM's, on rows made to find differences"
 ROWS = 60_000
@@ -40,9 +44,12 @@ class OnnxBench:
 
 
 def measure(home: Path, rounds: int) -> OnnxBench:
-    """Fit each kind of model on `rounds` seeds, export it, and compare; nothing is read from the home."""
+    """Fit each kind of model on `rounds` seeds, export it, and compare; then what the home serves, if it does."""
     compared: dict[str, int] = dict.fromkeys(MODELS, 0)
     worst = 0.0
+    for name, booster, exported, x in served(home):
+        found = verify(booster, exported, x)
+        compared[name], worst = found.margins, max(worst, found.difference)
     for name, parameters in MODELS.items():
         for seed in range(rounds):
             x, y = drawn(ROWS, seed)
@@ -64,6 +71,24 @@ def render(found: OnnxBench) -> Group:
     for name, why in found.refusals.items():
         refusals.add_row(name, why)
     return Group(models, refusals)
+
+
+def served(home: Path) -> Iterator[tuple[str, lightgbm.Booster, bytes, np.ndarray]]:
+    """Per target of the home its current bundle: id, model, its file in ONNX, and its golden rows, which are real."""
+    if not home.is_dir():
+        return
+    bundles = Bundles.of(load(home=home))
+    for target in TARGETS:
+        bundle_id = bundles.current_id(target)
+        if bundle_id is not None:
+            _, files = bundles.read(bundle_id)
+            with np.load(io.BytesIO(files["golden.npz"])) as golden:
+                yield (
+                    bundle_id,
+                    lightgbm.Booster(model_str=files["model.txt"].decode()),
+                    files["model.onnx"],
+                    golden["x"],
+                )
 
 
 def drawn(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +129,7 @@ def refused(parameters: Mapping[str, Any]) -> str:
 
 MODELS: dict[str, dict[str, Any]] = {
     "as trained": {},
-    "deep": {"num_leaves": 255, "min_data_in_leaf": 20, "lambda_l2": 1.0},
+    "deep": {"num_leaves": 255, "min_data_in_leaf": 20, "lambda_l2": 1.0, "trees": 30},
     "many small trees": {"num_leaves": 7, "trees": 300},
     "missing values read as zero": {"use_missing": False},
     "random thresholds": {"extra_trees": True},
