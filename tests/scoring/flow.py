@@ -10,6 +10,7 @@ from pathlib import Path
 
 from behavior.event import HOUR_US
 from deployment.archive import Archive
+from deployment.bundles import bundles_at
 from deployment.connections import open_async
 from deployment.generations import Plans
 from scoring.archiver import archiver_of
@@ -96,7 +97,10 @@ class Flow:
 
     async def _read(self, own: Deployment) -> None:
         client, plans = open_async(own.url, cluster=own.cluster), Plans(own.keys)
-        states, memory = States(client, own.keys, plans), Memory(client, own.keys, plans, self._home / "none", 1.0)
+        states, memory = (
+            States(client, own.keys, plans),
+            Memory(client, own.keys, plans, bundles_at(self._home / "none"), 1.0),
+        )
         offsets, s = dict.fromkeys(USERS, 0), 0
         while not self._stopping.is_set():
             for user in USERS:

@@ -32,10 +32,12 @@ def with_views(settings: Settings, views: str, **files: str) -> Settings:
 
 
 def test_the_shipped_definitions_compile(tmp_path: Path) -> None:
-    """The repository that we ship is a plan of the five behavior views, in the order of their names."""
+    """The repository that we ship is a plan of the six behavior views, in the order of their names."""
     settings = deployment(tmp_path, feature_repo=ROOT / "feature_repo")
     plan = apply(settings)
-    names = ["all_activity", "category_activity", "item_activity", "user_activity", "user_category"]
+    names = [
+        "all_activity", "category_activity", "item_activity", "user_activity", "user_campaigns", "user_category",
+    ]  # fmt: skip
     assert [view.name for view in plan.views] == names
     assert plan.utc_offset is not None
     assert plan.utc_offset.ref == "user_activity:any_utc_offset_s_last"
