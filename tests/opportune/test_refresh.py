@@ -112,7 +112,7 @@ def test_what_the_current_bundle_has_seen_judges_nobody(home: Path, capsys: pyte
 
 
 def test_a_challenger_that_is_not_better_is_refused_with_reasons(home: Path) -> None:
-    """One that is the current bundle once more is a risk without a gain: pointers stay, decision and report are there."""
+    """The current bundle once more is a risk without a gain: pointers stay, decision and report are there."""
     assert run(["train", "--until", "2024-05-19"]) == 0  # where the held-back Sundays of this shop begin
     before = Bundles.of(load()).store.pointers("purchase_7d")["current"]
     assert run(["refresh", "--weeks", "2"]) == 0

@@ -97,10 +97,8 @@ class Flow:
 
     async def _read(self, own: Deployment) -> None:
         client, plans = open_async(own.url, cluster=own.cluster), Plans(own.keys)
-        states, memory = (
-            States(client, own.keys, plans),
-            Memory(client, own.keys, plans, bundles_at(self._home / "none"), 1.0),
-        )
+        states = States(client, own.keys, plans)
+        memory = Memory(client, own.keys, plans, bundles_at(self._home / "none"), 1.0)
         offsets, s = dict.fromkeys(USERS, 0), 0
         while not self._stopping.is_set():
             for user in USERS:
