@@ -39,6 +39,7 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     s            the instant of the snapshot that category and `all` values came from
     shown        in the order of positions, best first
     calibration  of the bundle, None if it has none
+    persona      the name of the user's persona then, empty where there were none
     """
 
     request_id: str
@@ -51,6 +52,7 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     shown: tuple[Shown, ...]
     placement: str | None = None
     calibration: Calibration | None = None
+    persona: str = ""
 
     def believed(self, shown: Shown) -> float:
         """The margin that the score was made from, calibrated if there was a calibration: what corrections add to."""

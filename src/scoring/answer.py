@@ -171,6 +171,7 @@ def served(answer: Answer) -> Served:
         shown=tuple(shown),
         placement=answer.placement,
         calibration=answer.calibration,
+        persona=answer.persona,
     )
 
 

@@ -41,6 +41,7 @@ def to_json(answer: wire.ScoreResponse) -> str:
             "bundle_id": answer.bundle_id,
             "learner_version": answer.learner_version,
             "snapshot_instant": _instant(answer.snapshot_instant),
+            "persona": answer.persona,
             "ranked": [_ranked(each) for each in answer.ranked],
             "degraded": [{"reason": each.reason, "detail": each.detail} for each in answer.degraded],
         },
@@ -71,7 +72,7 @@ def _target(propensity: wire.Propensity) -> str:
 def _summary(answer: wire.ScoreResponse) -> str:
     return (
         f"as of {_instant(answer.as_of)}, bundle {answer.bundle_id}, learner {answer.learner_version}, "
-        f"snapshot {_instant(answer.snapshot_instant)}"
+        f"snapshot {_instant(answer.snapshot_instant)}" + (f", persona {answer.persona}" if answer.persona else "")
     )
 
 

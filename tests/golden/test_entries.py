@@ -3,6 +3,7 @@
 They are read by processes of other versions, and found again after years in logs and backups.
 """
 
+import msgspec
 import numpy as np
 
 from behavior import event, served
@@ -100,6 +101,15 @@ def test_served_entries_stand_in_the_log_as_they_did() -> None:
     assert served.encode(SERVED).hex() == SERVED_BYTES
     assert served.decode(bytes.fromhex(SERVED_BYTES)) == SERVED
     assert (served.EVENT_ENTRY, served.SERVED_ENTRY) == (b"e", b"s")
+
+
+def test_a_persona_stands_behind_what_entries_had_before() -> None:
+    """An entry of before personas has none, one of now has its name at the end."""
+    assert served.decode(bytes.fromhex(SERVED_BYTES)).persona == ""
+    named = msgspec.structs.replace(SERVED, persona="Loyal")
+    # A map of 10 instead of 9: persona Loyal.
+    assert served.encode(named).hex() == "8a" + SERVED_BYTES.removeprefix("89") + "a7706572736f6e61a54c6f79616c"
+    assert served.decode(served.encode(named)) == named
 
 
 def test_deltas_stand_as_they_did() -> None:

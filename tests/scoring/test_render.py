@@ -57,6 +57,17 @@ def test_an_empty_answer_can_be_shown() -> None:
     assert json.loads(to_json(wire.ScoreResponse()))["ranked"] == []
 
 
+def test_the_persona_is_told() -> None:
+    """In the first line and in JSON; without personas the line says nothing about them."""
+    named = wire.ScoreResponse()
+    named.CopyFrom(ANSWER)
+    named.persona = "At-Risk"
+    assert shown(named, terminal=False).splitlines()[0].endswith(", persona At-Risk")
+    assert json.loads(to_json(named))["persona"] == "At-Risk"
+    assert "persona" not in shown(ANSWER, terminal=False)
+    assert json.loads(to_json(ANSWER))["persona"] == ""
+
+
 def test_json_keeps_every_bit() -> None:
     """Numbers come back exactly, features by name, missing ones as null."""
     ranked = json.loads(to_json(ANSWER))["ranked"][0]

@@ -305,7 +305,9 @@ def test_a_calibrated_bundle_scores_by_calibrated_margins(online: Online, tmp_pa
 
 
 def test_the_answer_names_the_persona(online: Online, tmp_path: Path, bundles: Path) -> None:
-    """By the user's live state, `Unknown` of a user of whom nothing is known, and nothing where there are none."""
+    """By the user's live state, `Unknown` of a user of whom nothing is known, nothing where there are none; and the log
+    keeps what was said.
+    """
     assert ask(online, ScoreRequest(USER, ("TEA",))).persona == ""
     with_personas = tmp_path / "with personas"
     shutil.copytree(bundles, with_personas)
@@ -313,3 +315,5 @@ def test_the_answer_names_the_persona(online: Online, tmp_path: Path, bundles: P
     assert ask(online, ScoreRequest(USER, ("TEA",)), bundles=with_personas).persona == "Champions"
     nobody = "k1-000000000000000000000000000000ff"
     assert ask(online, ScoreRequest(nobody, ("TEA",)), bundles=with_personas).persona == "Unknown"
+    kept = sorted((decode(payload) for payload in online.entries(SERVED_ENTRY)), key=lambda entry: entry.user_id)
+    assert [(entry.user_id, entry.persona) for entry in kept] == [(USER, ""), (USER, "Champions"), (nobody, "Unknown")]
