@@ -72,7 +72,14 @@ def test_the_number_before_is_kept_while_it_does_not_do_much_worse() -> None:
 
 
 def test_density_is_considered_and_taken_only_where_it_helps() -> None:
-    """It is always told; on round groups K-means stays."""
+    """It is always told. On round groups K-means stays; a long group that K-means cuts in two is one by density."""
     found = cluster(blobs(80, 60, 50, 40))
     assert [each.method for each in found.considered].count(DENSITY) == 1
     assert found.choice.method == KMEANS
+    draw = np.random.default_rng(5)
+    long = np.column_stack([draw.uniform(0, 3, 80), draw.normal(0, 0.1, 80)])
+    x = np.vstack([long, draw.normal((-6, 6), 0.3, (120, 2)), draw.normal((9, 6), 0.3, (120, 2))])
+    whole = cluster(x)
+    assert (whole.choice.method, whole.choice.clusters) == (DENSITY, 3)
+    assert len(set(nearest(whole.centres, x[:80]).tolist())) == 1
+    assert chosen([each for each in whole.considered if each.method == KMEANS]) == 1  # four groups, without density
