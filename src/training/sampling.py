@@ -76,6 +76,11 @@ def training_rows(con: duckdb.DuckDBPyConnection, target: Target, *, until: int,
         _some(cutoff_instants(con, target, cutoffs), wanted - active, generator),
     )
     rows = ask(con, target, chosen)
+    if not len(rows):
+        raise BadInput(
+            f"no {target.event} event before {target.name} would ask says a category, and categories are what it asks "
+            "about; import events with categories, or train a target of users"
+        )
     return sample_negatives(rows, recipe.negative_rate, generator) if target.entity == "user_category" else rows
 
 

@@ -26,7 +26,7 @@ from training.dataset import codes_of, service_features, vectors
 from training.fit import Sample, fit, fit_again, margins
 from training.leakage import refuse_leaks
 from training.measured import figures
-from training.measuring import answered
+from training.measuring import Answers, answered
 from training.onnx_check import verify
 from training.onnx_export import export
 from training.propensity import Propensity
@@ -119,10 +119,7 @@ def train(
         answers = answered(
             propensity, learning.store, plan, unseen, personas=bundle.personas_beside(place, plan), progress=tell
         )
-        metrics = {
-            each.title: {name: msgspec.to_builtins(figure.estimate) for name, figure in each.figures.items()}
-            for each in figures(answers.measured, replicates=REPLICATES)
-        }
+        metrics = _metrics(answers)
     made = bundle.Trained(
         target=target.name,
         entity=target.entity,
@@ -143,15 +140,10 @@ def train(
     )
     bundle_id = bundle.write_bundle(place, made, created)
     with steps.step("reporting"):
-        manifest, files = bundle.read_bundle(place, bundle_id)
-        report = report_of(
-            manifest, files, answers, question=target.question, measured_on=_HELD_BACK,
-            revision=manifest.git_revision or "", threads=learning.threads,
-        )  # fmt: skip
-        where = bundle.write_report(place, bundle_id, render(report))
+        report = _reported(place, bundle_id, answers, target, learning.threads)
     return Trained(
         bundle_id=bundle_id,
-        report=where,
+        report=report,
         target=target.name,
         fit_rows=len(parts.fit),
         stop_rows=len(parts.stop),
@@ -195,6 +187,24 @@ def held_back(learning: Learning, target: Target, rows: Rows, parts: Split, *, u
     instants = cutoff_instants(learning.con, target, sundays(last - target.valid_us, last, learning.zone))
     known = np.array([user in users for user in instants.users], dtype=bool)
     return ask(learning.con, target, instants.take(np.flatnonzero(known[instants.user])))
+
+
+def _metrics(answers: Answers) -> dict[str, object]:
+    """Each metric with its interval, on all rows and in every declared slice."""
+    return {
+        each.title: {name: msgspec.to_builtins(figure.estimate) for name, figure in each.figures.items()}
+        for each in figures(answers.measured, replicates=REPLICATES)
+    }
+
+
+def _reported(place: bundle.Place, bundle_id: str, answers: Answers, target: Target, threads: int) -> str:
+    """Write the bundle's report; where it lies."""
+    manifest, files = bundle.read_bundle(place, bundle_id)
+    report = report_of(
+        manifest, files, answers, question=target.question, measured_on=_HELD_BACK,
+        revision=manifest.git_revision or "", threads=threads,
+    )  # fmt: skip
+    return bundle.write_report(place, bundle_id, render(report))
 
 
 @dataclass(frozen=True, slots=True)
