@@ -127,6 +127,12 @@ def refused(parameters: Mapping[str, Any]) -> str:
     raise AssertionError(f"a model of {dict(parameters)} was exported, though ONNX cannot answer the same")
 
 
+def _log_loss(margins: np.ndarray, rows: lightgbm.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient and curvature of the log loss, as `objective=binary` has them; but no model tells that it was this."""
+    p = 1 / (1 + np.exp(-margins))
+    return p - rows.get_label(), p * (1 - p)
+
+
 MODELS: dict[str, dict[str, Any]] = {
     "as trained": {},
     "deep": {"num_leaves": 255, "min_data_in_leaf": 20, "lambda_l2": 1.0, "trees": 30},
@@ -145,4 +151,9 @@ REFUSED: dict[str, dict[str, Any]] = {
     "averaged trees": {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6},
     "several classes": {"objective": "multiclass", "num_class": 2, "metric": "multi_logloss"},
     "another objective": {"objective": "regression", "metric": "l2"},
-}
+    "an objective of its own": {"objective": _log_loss},
+    "thousands of tests in line": {
+        "categorical": [3], "max_cat_threshold": 10_000, "max_bin": 10_000, "min_data_in_bin": 1,
+        "min_data_per_group": 1, "cat_smooth": 0.0, "cat_l2": 0.0, "lambda_l2": 0.0,
+    },
+}  # fmt: skip

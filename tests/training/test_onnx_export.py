@@ -5,6 +5,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from behavior.errors import BadInput, NotExact
 from tests.training.models import categorical_model, categorical_rows, model, rows, sample
 from training import onnx_check, onnx_export
 from training.onnx_check import LIMIT, open_session, run, verify
-from training.onnx_export import export, range_ends, refuse_inexact, round_down
+from training.onnx_export import DEEPEST, export, range_ends, refuse_inexact, round_down
 
 Rounding = Callable[[np.ndarray], np.ndarray]
 TINY = float(np.float32(1e-35))
@@ -89,6 +90,7 @@ def test_wrong_missing_directions_are_caught(flipped: int, monkeypatch: pytest.M
         verify(model(), export(model()), rows()[:1])
 
 
+MISSING = "nodes_missing_value_tracks_true"
 codes = st.integers(0, 40) | st.sampled_from([2**24 - 1, 2**24, 2**24 + 1, 2**31 - 2])
 
 
@@ -232,6 +234,51 @@ def test_a_kind_of_split_that_is_not_known_is_refused() -> None:
     dumped = model().dump_model()
     dumped["tree_info"][1]["tree_structure"]["decision_type"] = "<"
     with pytest.raises(BadInput, match="tree 1 decides by '<'"):
+        refuse_inexact(dumped, {})
+
+
+def test_an_objective_of_its_own_is_refused() -> None:
+    """A model of a custom objective does not tell its objective, and is refused for that, not failed at."""
+    dumped = model().dump_model()
+    del dumped["objective"]
+    with pytest.raises(BadInput, match="a function that the model does not hold"):
+        refuse_inexact(dumped, {})
+
+
+def _every_other(codes: int) -> tuple[lightgbm.Booster, np.ndarray]:
+    """One tree of one split that has every other of the codes below `codes` in its set, and its rows."""
+    x = np.tile(np.arange(codes, dtype=np.float32), 20)[:, None]
+    settings = {
+        "objective": "binary", "num_leaves": 2, "verbosity": -1, "num_threads": 1, "max_bin": 2 * codes,
+        "max_cat_threshold": codes, "min_data_per_group": 1, "min_data_in_bin": 1, "cat_smooth": 0.0, "cat_l2": 0.0,
+    }  # fmt: skip
+    data = lightgbm.Dataset(x, x[:, 0] % 2 == 0, params=settings, categorical_feature=[0])
+    return lightgbm.train(settings, data, num_boost_round=1), x
+
+
+def test_as_many_tests_in_line_as_are_allowed_are_run() -> None:
+    """ONNX Runtime, which dies of a tree that is too deep, opens the deepest that is allowed, and it is exact."""
+    booster, x = _every_other(DEEPEST)
+    exported = export(booster)
+    (tests,) = (each.ints for each in onnx.load_from_string(exported).graph.node[1].attribute if each.name == MISSING)
+    assert len(tests) == DEEPEST + 2  # and two leaves
+    assert verify(booster, exported, x).difference <= LIMIT
+
+
+def test_more_tests_in_line_are_refused() -> None:
+    """One range more is refused, whichever way the tests come to stand in line; neighbours are one range."""
+    booster, _ = _every_other(DEEPEST + 2)
+    with pytest.raises(BadInput, match="1,002 tests in line"):
+        export(booster)
+    dumped = booster.dump_model()
+    root = dumped["tree_info"][0]["tree_structure"]
+    root["threshold"] = "||".join(map(str, range(DEEPEST + 2)))
+    refuse_inexact(dumped, {})
+    root["threshold"] = "7"
+    for number in range(DEEPEST - 1):
+        below = {"left_child": root["left_child"], "right_child": root["right_child"]}
+        root["right_child"] = {**root, "decision_type": "<=", "threshold": float(number), **below}
+    with pytest.raises(BadInput, match="1,001 tests in line"):
         refuse_inexact(dumped, {})
 
 
