@@ -42,7 +42,7 @@ SUMMARY = "our propensities beside a plain LightGBM on hand-made window counts"
 UNTIL, FIRST, LAST = "2017-09-25", "2017-10-15", "2017-12-10"
 TARGETS = ("purchase_7d", "purchase_14d")
 WINDOWS = (7, 30, 90)
-# What one would take without looking twice; stopped early like ours, on the same rows.
+# What one would take without looking twice; stopped early and fitted again like ours, on the same rows.
 PLAIN = {
     "objective": "binary", "learning_rate": 0.05, "num_leaves": 31, "min_data_in_leaf": 200, "verbosity": -1,
     "deterministic": True, "force_row_wise": True, "seed": 1,
@@ -107,19 +107,25 @@ def _one(settings: Settings, con: duckdb.DuckDBPyConnection, target: Target, rep
 def reference(
     con: duckdb.DuckDBPyConnection, target: Target, asked: Rows, *, until: int, zone: str, threads: int
 ) -> np.ndarray:
-    """Propensities float64[m] of the plain model for the questions, fitted on what lies before `until`."""
+    """Propensities float64[m] of the plain model for the questions, fitted on what lies before `until`.
+
+    Ours is fitted again with the newest weeks once it is known when to stop: so is this, or the difference would hold
+    what these weeks are worth.
+    """
     rows = training_rows(con, target, until=until, zone=zone, recipe=Recipe())
     parts = split(rows, until=until, target=target, recipe=Recipe())
     x = counts(con, target, rows)
     late = np.concatenate([parts.stop, parts.calibrate])
-    fitted, stops = (
-        lightgbm.Dataset(x[each], rows.label[each], weight=rows.weight[each]) for each in (parts.fit, late)
+    fitted, stops, everything = (
+        lightgbm.Dataset(x[each], rows.label[each], weight=rows.weight[each])
+        for each in (parts.fit, late, np.concatenate([parts.fit, late]))
     )
-    booster = lightgbm.train(
-        {**PLAIN, "num_threads": threads}, fitted, 2000, valid_sets=[stops],
-        callbacks=[lightgbm.early_stopping(50, verbose=False)],
-    )  # fmt: skip
-    raw = booster.predict(counts(con, target, asked), raw_score=True, num_iteration=booster.best_iteration)
+    parameters = {**PLAIN, "num_threads": threads}
+    early = lightgbm.train(
+        parameters, fitted, 2000, valid_sets=[stops], callbacks=[lightgbm.early_stopping(50, verbose=False)]
+    )
+    booster = lightgbm.train(parameters, everything, early.best_iteration)
+    raw = booster.predict(counts(con, target, asked), raw_score=True)
     return propensities(np.asarray(raw))
 
 
