@@ -3,6 +3,9 @@
 ──────────── fit ────────────┤  gap: one horizon  ├──── newest labelled span ────┤  one horizon  ├ until
                                                     half of the users: when to stop
                                                     the other half: calibration, and the metrics of the manifest
+
+Calibrated is on cut-offs alone (of exposures on all): just after an event only the active are asked, and what is right
+for them is not for those who stay away.
 """
 
 from dataclasses import dataclass
@@ -102,7 +105,8 @@ def split(rows: Rows, *, until: int, target: Target, recipe: Recipe) -> Split:
     users = len(rows.instants.users)
     half = np.random.default_rng(recipe.seed).permutation(users) % 2 == 0
     of_half = half[rows.instants.user[rows.instant]]
-    parts = Split(np.flatnonzero(early), np.flatnonzero(late & of_half), np.flatnonzero(late & ~of_half))
+    at_cutoff = rows.t == rows.instants.cutoff[rows.instant]
+    parts = Split(np.flatnonzero(early), np.flatnonzero(late & of_half), np.flatnonzero(late & ~of_half & at_cutoff))
     # Half of the newest users must only tell when to stop; a fit needs the stated number.
     needed = {"fit": target.least_positives, "stop": target.least_positives // 4}
     needed["calibrate"] = needed["stop"]

@@ -45,6 +45,17 @@ def test_the_same_rows_are_parted_alike() -> None:
     assert one.stop.tolist() != other.stop.tolist()
 
 
+def test_calibrated_is_on_what_everybody_is_asked() -> None:
+    """Of the newest span's other half, instants just after an event are left out; stopping takes them."""
+    rows = rows_of()
+    cutoff = rows.instants.t - np.where(np.arange(len(rows)) % 3 == 0, 0, 1)
+    moved = Instants(rows.instants.user, rows.instants.t, cutoff, rows.instants.users)
+    mixed = Rows(moved, rows.instant, rows.category, rows.categories, rows.label, rows.weight)
+    parts, whole = (split(each, until=UNTIL, target=TARGET, recipe=Recipe()) for each in (mixed, rows))
+    assert parts.calibrate.tolist() == [place for place in whole.calibrate.tolist() if place % 3 == 0]
+    assert parts.stop.tolist() == whole.stop.tolist()
+
+
 @pytest.mark.parametrize(
     ("rows", "match"),
     [
