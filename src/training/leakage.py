@@ -37,7 +37,7 @@ def refuse_leaks(
     """
     sampled = np.sort(np.random.default_rng(seed).choice(len(rows), min(SAMPLE_ROWS, len(rows)), replace=False))
     _refuse_other_values(con, plan, inputs, rows.take(sampled), x[sampled])
-    _refuse_answers(inputs, rows, x)
+    refuse_answers(inputs, rows, x)
 
 
 def _refuse_other_values(
@@ -75,8 +75,10 @@ def _entities(view: View, rows: Rows) -> list[tuple[str, ...]]:
     return list(zip(*(known[key] for key in view.join_keys), strict=True))
 
 
-def _refuse_answers(inputs: Sequence[str], rows: Rows, x: np.ndarray) -> None:
-    """By value, what is missing below all else; and by whether it is missing at all."""
+def refuse_answers(inputs: Sequence[str], rows: Rows, x: np.ndarray) -> None:
+    """Raise BadInput that names an input of x float32[m, d] which alone tells the answer: by its value, what is missing
+    below all else, or by whether it is missing at all.
+    """
     some = np.random.default_rng(1).permutation(len(rows))[:JUDGED_ROWS]
     x, label = x[some], rows.label[some]
     measurable = Measurable(np.zeros(len(x), np.int64), np.zeros(len(x), np.int64), label)

@@ -220,7 +220,7 @@ def ask(con: duckdb.DuckDBPyConnection, target: Target, instants: Instants) -> R
     category = np.concatenate([codes[place] for place in of_instant]) if len(instants) else np.empty(0, np.int32)
     sizes = np.array([len(each) for each in codes], dtype=np.int64)[of_instant]
     instant = np.repeat(np.arange(len(instants), dtype=np.int32), sizes)
-    came_true = _outcomes(con, target, instants, code)
+    came_true = outcomes(con, target, instants, code)
     label = np.isin(instant.astype(np.int64) * len(categories) + category, came_true).astype(np.uint8)
     return Rows(instants, instant, category, categories, label, np.ones(len(label), dtype=np.float32))
 
@@ -247,7 +247,7 @@ def popular_categories(con: duckdb.DuckDBPyConnection, target: Target, cutoffs: 
     return [ranked[t] for t in cutoffs]
 
 
-def _outcomes(
+def outcomes(
     con: duckdb.DuckDBPyConnection, target: Target, instants: Instants, code: dict[str, int] | None
 ) -> np.ndarray:
     """int64[p]: instant * number of categories + category of every pair that came true, each once.
@@ -276,7 +276,7 @@ def _ask_users(con: duckdb.DuckDBPyConnection, target: Target, instants: Instant
     """One row per instant."""
     n = len(instants)
     came = np.zeros(n, dtype=bool)
-    came[_outcomes(con, target, instants, None)] = True
+    came[outcomes(con, target, instants, None)] = True
     label = (came != target.negated).astype(np.uint8)
     return Rows(
         instants, np.arange(n, dtype=np.int32), np.zeros(n, dtype=np.int32), [""], label, np.ones(n, dtype=np.float32)
