@@ -94,7 +94,7 @@ def journal_rows(
 ) -> JournalRows:
     """The served categories whose whole horizon lies before `until` (µs), labelled as in `training.rows`.
 
-    `con` has the archive as the view `events`. At most `max_rows` rows are held, whatever the journal's length: of more,
+    `con` has the archive as the view `events`. At most `max_rows` rows are held, however long it is: of more,
     whole answers are drawn evenly by a hash of their request, the same ones each time. Raises BadInput if the target is
     not about categories, the event that answers it is absent, or no entry can be used.
     """

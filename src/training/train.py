@@ -2,6 +2,8 @@
 
 questions → labels → sampled rows → split by time → vectors from Feast → leaks refused → fit → calibrate → fit on all
 rows → ONNX, verified → measured on users that it has not learned from → bundle → report
+
+With a journal the rows are what was served, vectors included; everything from the split on is the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +26,8 @@ from training import bundle
 from training.calibrate import calibrate
 from training.dataset import codes_of, service_features, vectors
 from training.fit import Sample, fit, fit_again, margins
-from training.leakage import refuse_leaks
+from training.journal_rows import Accounting, Journal, journal_rows
+from training.leakage import refuse_answers, refuse_leaks
 from training.measured import figures
 from training.measuring import Answers, answered
 from training.onnx_check import verify
@@ -52,7 +55,10 @@ REPLICATES = 100
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training made, and from what; each step's wall time in seconds."""
+    """What training made, and from what; each step's wall time in seconds.
+
+    journal    what became of the served entries, if the rows came from them
+    """
 
     bundle_id: str
     report: str
@@ -66,6 +72,7 @@ class Trained:
     calibration: Calibration
     metrics: Mapping[str, object]
     steps: Sequence[Step]
+    journal: Accounting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,26 +99,24 @@ def train(
     *,
     until: int,
     created: datetime,
+    journal: Journal | None = None,
     progress: Progress = lambda what, done, all_: None,
 ) -> Trained:
     """Fit the target on what was known before `until` (µs) and write the bundle; nothing at or after it is looked at.
 
     No pointer moves. Equal data and `created` give the same bundle. Raises BadInput if a kind of event is absent that
     the target needs, or there is too little history for a split by time.
+
+    journal    learn from what was served instead of from the tables, with the inputs and vocabularies that served it
     """
     steps, plan, recipe = Steps(progress), learning.plan, learning.recipe
-    with steps.step("choosing rows"):
-        rows = training_rows(learning.con, target, until=until, zone=learning.zone, recipe=recipe)
-        parts = split(rows, until=until, target=target, recipe=recipe)
-    inputs = inputs_of(learning.store, target)
-    vocabularies = freeze_vocabularies(plan, inputs, rows.take(parts.fit))
+    if journal is None:
+        lesson = _from_tables(learning, target, steps, until)
+    else:
+        lesson = _from_journal(learning, target, steps, until, journal)
+    rows, parts, inputs, vocabularies = lesson.rows, lesson.parts, lesson.inputs, lesson.vocabularies
     codes = {name: codes_of(texts) for name, texts in vocabularies.items()}
-    with steps.step("joining features") as tell:
-        chosen = rows.take(np.concatenate([parts.fit, parts.stop, parts.calibrate]))
-        x = vectors(learning.store, plan, inputs, chosen, codes, learning.zone, progress=tell).x
-    with steps.step("looking for leaks"):
-        refuse_leaks(learning.con, plan, inputs, chosen, x, seed=recipe.seed)
-    samples = _samples(x, chosen, parts)
+    chosen, samples = lesson.chosen, _samples(lesson.x, lesson.chosen, parts)
     fitted = _fitted(samples, inputs, learning, steps)
     propensity = Propensity(tuple(inputs), codes, learning.zone, fitted.calibration, fitted.early)
     with steps.step("measuring") as tell:
@@ -154,6 +159,7 @@ def train(
         calibration=fitted.calibration,
         metrics=metrics,
         steps=tuple(steps.done),
+        journal=lesson.accounting,
     )
 
 
@@ -205,6 +211,66 @@ def _reported(place: bundle.Place, bundle_id: str, answers: Answers, target: Tar
         revision=manifest.git_revision or "", threads=threads,
     )  # fmt: skip
     return bundle.write_report(place, bundle_id, render(report))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lesson:
+    """What a model learns from.
+
+    rows     all questions, with their parts
+    chosen   the rows of the three parts, one after the other; x float32[m, d] is what the model is shown of them
+    """
+
+    rows: Rows
+    parts: Split
+    inputs: Sequence[str]
+    vocabularies: Mapping[str, Sequence[str]]
+    chosen: Rows
+    x: np.ndarray
+    accounting: Accounting | None = None
+
+
+def _from_tables(learning: Learning, target: Target, steps: Steps, until: int) -> _Lesson:
+    plan, recipe = learning.plan, learning.recipe
+    with steps.step("choosing rows"):
+        rows = training_rows(learning.con, target, until=until, zone=learning.zone, recipe=recipe)
+        parts = split(rows, until=until, target=target, recipe=recipe)
+    inputs = inputs_of(learning.store, target)
+    vocabularies = freeze_vocabularies(plan, inputs, rows.take(parts.fit))
+    codes = {name: codes_of(texts) for name, texts in vocabularies.items()}
+    with steps.step("joining features") as tell:
+        chosen = rows.take(_in_parts(parts))
+        x = vectors(learning.store, plan, inputs, chosen, codes, learning.zone, progress=tell).x
+    with steps.step("looking for leaks"):
+        refuse_leaks(learning.con, plan, inputs, chosen, x, seed=recipe.seed)
+    return _Lesson(rows, parts, inputs, vocabularies, chosen, x)
+
+
+def _from_journal(learning: Learning, target: Target, steps: Steps, until: int, journal: Journal) -> _Lesson:
+    """Served vectors are not made again here, only looked at for answers."""
+    recipe, coding = learning.recipe, journal.coding
+    if any(learning.plan.fingerprints.get(each.ref) != each.fingerprint for each in coding.features):
+        raise BadInput(
+            "the plan defines other features than the bundle that serves; train on the tables, or apply the "
+            "definitions that it was trained with"
+        )
+    with steps.step("reading the journal"):
+        found = journal_rows(
+            learning.con, target, journal, until=until, max_rows=recipe.max_rows, seed=recipe.seed
+        )  # fmt: skip
+        try:
+            parts = split(found.rows, until=until, target=target, recipe=recipe)
+        except BadInput as error:
+            raise BadInput(f"{error}; {found.accounting}") from None
+    places = _in_parts(parts)
+    chosen, x = found.rows.take(places), found.x[places]
+    with steps.step("looking for leaks"):
+        refuse_answers(coding.inputs, chosen, x)
+    return _Lesson(found.rows, parts, coding.inputs, coding.vocabularies, chosen, x, found.accounting)
+
+
+def _in_parts(parts: Split) -> np.ndarray:
+    return np.concatenate([parts.fit, parts.stop, parts.calibrate])
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,10 +77,9 @@ def test_rows_are_what_was_served_and_labels_what_came(con: duckdb.DuckDBPyConne
     found = told(con, first, served("ada", "r2"), served("eve", "r3"), served("ada", "r4", as_of=T - 1))
     rows = found.rows
     assert rows.t.tolist() == sorted(rows.t.tolist())
-    answers = [
-        (rows.instants.users[rows.instants.user[place]], int(rows.instants.t[place]) - T, rows.categories[category], label)
-        for place, category, label in zip(rows.instant, rows.category, rows.label.tolist(), strict=True)
-    ]  # fmt: skip
+    users = [rows.instants.users[user] for user in rows.instants.user[rows.instant]]
+    asked = [rows.categories[category] for category in rows.category]
+    answers = list(zip(users, (rows.t - T).tolist(), asked, rows.label.tolist(), strict=True))
     assert answers == [
         ("ada", -1, "TEA", 1), ("ada", -1, "MILK", 0), ("ada", 0, "TEA", 1), ("ada", 0, "MILK", 0),
         ("bob", 0, "TEA", 1), ("bob", 0, "MILK", 0), ("eve", 0, "TEA", 0), ("eve", 0, "MILK", 0),

@@ -1,8 +1,9 @@
 """`opportune train` and `opportune evaluate`: from the archive to a bundle, and how good it is."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Group
@@ -14,6 +15,7 @@ from deployment.plan_file import load_plan
 from deployment.settings import load
 from opportune.output import show
 from opportune.progress import progress
+from opportune.served_log import served_journal
 from opportune.warehouse import events_of, local_midnight
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def train(
     *,
     target: str = DEFAULT_TARGET,
     until: str | None = None,
+    rows: Literal["tables", "journal"] = "tables",
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Train a propensity on the archive and the backfilled tables, and make it the current bundle.
@@ -35,6 +38,9 @@ def train(
         `redeem`.
     until
         Local date (2017-09-25) before which everything must lie that the model learns from. Default: the last event.
+    rows
+        What to learn from: `tables`, questions like those of requests with features from the backfilled tables; or
+        `journal`, the categories that were really shown, with the vectors that the log still holds of them.
     as_json
         Print one JSON object instead of a sentence.
     """
@@ -47,12 +53,13 @@ def train(
 
     settings = load()
     bundles = Bundles.of(settings)
-    with progress() as tell, events_of(settings) as events:
+    source = served_journal(settings, bundles, target) if rows == "journal" else nullcontext()
+    with progress() as tell, events_of(settings) as events, source as journal:
         learning = Learning(
             events, open_store(settings), load_plan(settings.plan), settings.zone, settings.thread_count
         )
         trained = fit(
-            learning, target_named(target), bundles, created=datetime.now(UTC), progress=tell,
+            learning, target_named(target), bundles, created=datetime.now(UTC), progress=tell, journal=journal,
             until=latest(events) + 1 if until is None else local_midnight(until, settings),
         )  # fmt: skip
         point(bundles, "current", trained.bundle_id)
@@ -60,6 +67,8 @@ def train(
         f"bundle {trained.bundle_id} is current: {trained.trees} trees from {trained.fit_rows:,} rows, "
         f"ONNX within {trained.onnx_difference:.1e} of LightGBM; {trained.report} tells how good it is"
     )
+    if trained.journal is not None:
+        text += f"; {trained.journal}"
     show(Group(_steps(trained.steps), Text(text)), trained, as_json=as_json)
 
 
