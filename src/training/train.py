@@ -242,7 +242,7 @@ def _from_tables(learning: Learning, target: Target, steps: Steps, until: int) -
         chosen = rows.take(_in_parts(parts))
         x = vectors(learning.store, plan, inputs, chosen, codes, learning.zone, progress=tell).x
     with steps.step("looking for leaks"):
-        refuse_leaks(learning.con, plan, inputs, chosen, x, seed=recipe.seed)
+        refuse_leaks(learning.con, plan, inputs, chosen, x, codes=codes, seed=recipe.seed)
     return _Lesson(rows, parts, inputs, vocabularies, chosen, x)
 
 
