@@ -4,6 +4,10 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from opportune.command import run
+
 REPOSITORY = Path(__file__).parents[1]
 ZONE = "America/New_York"
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
@@ -29,6 +33,23 @@ kind = "purchase"
 [money]
 column = "amount"
 """
+
+
+def prepare(home: Path, *further: list[str]) -> None:
+    """Import the shop's history, apply, backfill, and what else is asked: each command as typed, each with status 0."""
+    with pytest.MonkeyPatch.context() as patch:
+        enter(home, patch)
+        write_purchases(home / "purchases.csv")
+        history = ["import", "purchases.csv", "--mapping", str(write_mapping(home))]
+        for command in (["key"], history, ["apply"], ["backfill"], *further):
+            assert run(command) == 0, command
+
+
+def enter(home: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let commands run in the home, under its variables."""
+    patch.chdir(home)
+    for name, value in environment(home).items():
+        patch.setenv(name, value)
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from behavior.errors import BadInput, Unavailable
-from deployment.durable import flush
+from deployment.durable import flush, replace_durably
 
 # A staging directory of this age belongs to a writer that died.
 _ABANDONED_S = 3600.0
@@ -66,13 +66,7 @@ class LocalPlace:
         """Put the file there in place of the one before, atomically."""
         target = self._root / path
         self._make(target.parent)
-        staging = target.parent / f".{target.name}-{uuid.uuid4().hex}"
-        try:
-            _write(staging, data)
-            staging.replace(target)
-            flush(target.parent)
-        finally:
-            staging.unlink(missing_ok=True)
+        replace_durably(target, data)
 
     def write_entry(self, path: str, files: Mapping[str, bytes], last: str) -> None:
         """Put a directory with these files there, atomically."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from behavior.manifest import check_features
+from behavior.manifest import Manifest, check_features
 from behavior.plan import Plan
 from deployment.bundles import DEFAULT_TARGET
 from training.baselines import baselines
@@ -15,6 +15,7 @@ from training.evaluation import Evaluation, evaluate
 from training.measured import Slice, figures
 from training.measuring import Answers, answered, unseen_rows
 from training.propensity import Propensity
+from training.rows import Rows
 from training.targets import target_named
 
 if TYPE_CHECKING:
@@ -50,14 +51,10 @@ def evaluate_bundle(
     one cut-off. Raises BadInput if the bundle was trained on anything at or after the first cut-off, or if the archive
     ends within the last one's horizon.
     """
-    manifest, files = read_bundle(place, name, of)
-    check_features(manifest, plan.fingerprints)
+    manifest, rows, found = _asked(
+        con, store, plan, place, name, of, cutoffs, threads, lambda _, done, all_: progress("scoring", done, all_)
+    )
     target = target_named(manifest.target)
-    rows = unseen_rows(con, target, manifest, cutoffs)
-    found = answered(
-        Propensity.of_bundle(manifest, files, threads), store, plan, rows, personas=personas_beside(place, plan),
-        progress=lambda done, all_: progress("scoring", done, all_),
-    )  # fmt: skip
     scores = {manifest.target: found.measured.propensity} | baselines(con, rows, target)
     progress("resampling users", 0, 1)
     measured = evaluate(
@@ -82,10 +79,25 @@ def measure_bundle(
     progress: Progress = lambda what, done, all_: None,
 ) -> Answers:
     """What a bundle answers on all eligible rows of cut-offs that it has never seen; raises as `evaluate_bundle`."""
+    return _asked(con, store, plan, place, name, of, cutoffs, threads, progress)[2]
+
+
+def _asked(
+    con: duckdb.DuckDBPyConnection,
+    store: "FeatureStore",
+    plan: Plan,
+    place: Place,
+    name: str,
+    of: str,
+    cutoffs: Sequence[int],
+    threads: int,
+    progress: Progress,
+) -> tuple[Manifest, Rows, Answers]:
     manifest, files = read_bundle(place, name, of)
     check_features(manifest, plan.fingerprints)
     rows = unseen_rows(con, target_named(manifest.target), manifest, cutoffs)
-    return answered(
+    answers = answered(
         Propensity.of_bundle(manifest, files, threads), store, plan, rows, personas=personas_beside(place, plan),
         progress=lambda done, all_: progress(f"measuring {manifest.bundle_id}", done, all_),
     )  # fmt: skip
+    return manifest, rows, answers

@@ -10,7 +10,7 @@ from training.baselines import baselines
 from training.bundle import personas_beside, write_report
 from training.evaluation import evaluate
 from training.gate import Limits, Verdict, judge
-from training.measuring import answered, unseen_rows
+from training.measuring import answered, refuse_learned, unseen_rows
 from training.propensity import Propensity
 from training.report import Current, render, report_of
 from training.rows import Rows
@@ -44,7 +44,7 @@ def judge_bundle(
         personas=personas_beside(bundles, learning.plan),
         progress=lambda done, all_: progress("measuring the challenger", done, all_),
     )  # fmt: skip
-    other = None if current is None else _current(learning, target, bundles, current, rows, cutoffs, progress)
+    other = None if current is None else _current(learning, bundles, current, rows, cutoffs, progress)
     verdict = judge(answers.measured, other.measured if other else None, LIMITS)
     progress("reporting", 0, 1)
     scores = {target.name: answers.measured.propensity} | baselines(learning.con, rows, target)
@@ -62,7 +62,6 @@ def judge_bundle(
 
 def _current(
     learning: "Learning",
-    target: Target,
     bundles: Bundles,
     current: str,
     rows: Rows,
@@ -74,7 +73,7 @@ def _current(
         check_features(manifest, learning.plan.fingerprints)
     except BundleRefused:
         return None
-    unseen_rows(learning.con, target, manifest, cutoffs)  # refuses what it has learned from
+    refuse_learned(manifest, cutoffs)
     answers = answered(
         Propensity.of_bundle(manifest, files, learning.threads), learning.store, learning.plan, rows,
         personas=personas_beside(bundles, learning.plan),

@@ -79,11 +79,7 @@ def unseen_rows(con: duckdb.DuckDBPyConnection, target: Target, manifest: Manife
     `con` has the archive as the view `events`. Raises BadInput if the bundle has learned from what came after the first
     cut-off, if the last one's horizon is not over, or if there is nothing to tell apart.
     """
-    if manifest.trained.end_us > min(cutoffs):
-        raise BadInput(
-            f"bundle {manifest.bundle_id} has learned from what came after the first cut-off; take a later one, "
-            "or train with an earlier --until"
-        )
+    refuse_learned(manifest, cutoffs)
     refuse_open_labels(con, target, cutoffs)
     open_events(con, target)
     if target.entity == "exposure":
@@ -96,3 +92,12 @@ def unseen_rows(con: duckdb.DuckDBPyConnection, target: Target, manifest: Manife
             "nothing can be measured; take other cut-offs"
         )
     return rows
+
+
+def refuse_learned(manifest: Manifest, cutoffs: Sequence[int]) -> None:
+    """Raise BadInput if the bundle has learned from what came after the first cut-off."""
+    if manifest.trained.end_us > min(cutoffs):
+        raise BadInput(
+            f"bundle {manifest.bundle_id} has learned from what came after the first cut-off; take a later one, "
+            "or train with an earlier --until"
+        )

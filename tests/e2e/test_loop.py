@@ -32,10 +32,9 @@ from tests.shop import (
     CATEGORIES,
     TODAY,
     ZONE,
-    environment,
+    enter,
     habits,
-    write_mapping,
-    write_purchases,
+    prepare,
 )
 from training.dataset import vectors
 from training.sampling import Recipe, training_rows
@@ -52,28 +51,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def settings(home: Path) -> Iterator[Settings]:
     """Import, apply, backfill, train: each command as typed, each with exit status 0."""
+    prepare(home, ["train", "--until", TODAY])
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        for name, value in environment(home).items():
-            patch.setenv(name, value)
-        write_purchases(home / "purchases.csv")
-        for command in (
-            ["key"],
-            ["import", "purchases.csv", "--mapping", str(write_mapping(home))],
-            ["apply"],
-            ["backfill"],
-            ["train", "--until", TODAY],
-        ):
-            assert run(command) == 0, command
+        enter(home, patch)
         yield load()
 
 
 @pytest.fixture(autouse=True)
 def as_typed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands in tests run in the same directory and environment as those before them."""
-    monkeypatch.chdir(home)
-    for name, value in environment(home).items():
-        monkeypatch.setenv(name, value)
+    enter(home, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from deployment.bundles import Bundles
 from deployment.settings import load
 from opportune.command import run
 from tests.opportune.killed_refresh import PROMOTE
-from tests.shop import REPOSITORY, environment, write_mapping, write_purchases
+from tests.shop import REPOSITORY, enter, prepare
 from training import judging
 from training.refresh import STEPS
 
@@ -28,16 +28,7 @@ EVERYDAY = [(1, "after"), (4, "after")]
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the shop's history, tables, and a bundle of some weeks ago."""
     home = tmp_path_factory.mktemp("a shop")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        for name, value in environment(home).items():
-            patch.setenv(name, value)
-        write_purchases(home / "purchases.csv")
-        for command in (
-            ["key"], ["import", "purchases.csv", "--mapping", str(write_mapping(home))], ["apply"], ["backfill"],
-            ["train", "--until", EARLY],
-        ):  # fmt: skip
-            assert run(command) == 0, command
+    prepare(home, ["train", "--until", EARLY])
     return home
 
 
@@ -45,9 +36,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of it, in which commands run."""
     shutil.copytree(prepared, tmp_path / "home")
-    monkeypatch.chdir(tmp_path / "home")
-    for name, value in environment(tmp_path / "home").items():
-        monkeypatch.setenv(name, value)
+    enter(tmp_path / "home", monkeypatch)
     return tmp_path / "home"
 
 

@@ -7,30 +7,20 @@ import pytest
 
 from deployment.bundle_store import BundleStore
 from opportune.command import run
-from tests.shop import environment, write_mapping, write_purchases
+from tests.shop import enter, prepare
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shop whose purchases are imported and backfilled."""
     made = tmp_path_factory.mktemp("a shop")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(made)
-        for name, value in environment(made).items():
-            patch.setenv(name, value)
-        write_purchases(made / "purchases.csv")
-        for command in (
-            ["key"], ["import", "purchases.csv", "--mapping", str(write_mapping(made))], ["apply"], ["backfill"],
-        ):  # fmt: skip
-            assert run(command) == 0, command
+    prepare(made)
     return made
 
 
 @pytest.fixture(autouse=True)
 def as_typed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(home)
-    for name, value in environment(home).items():
-        monkeypatch.setenv(name, value)
+    enter(home, monkeypatch)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:

@@ -21,7 +21,7 @@ from opportune.command import run
 from opportune.warehouse import events_of, local_midnight
 from scoring.log_writer import LogWriter, offer_event, offer_served
 from tests.scoring.small import purchase
-from tests.shop import CATEGORIES, TODAY, environment, write_mapping, write_purchases
+from tests.shop import CATEGORIES, TODAY, enter, prepare
 from training.dataset import codes_of, vectors
 from training.rows import Instants, Rows
 from training.store import open_store
@@ -33,16 +33,7 @@ WEEKS = 12
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the shop's history, tables, and a bundle that serves."""
     home = tmp_path_factory.mktemp("a shop")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        for name, value in environment(home).items():
-            patch.setenv(name, value)
-        write_purchases(home / "purchases.csv")
-        for command in (
-            ["key"], ["import", "purchases.csv", "--mapping", str(write_mapping(home))], ["apply"], ["backfill"],
-            ["train", "--until", "2024-04-28"],
-        ):  # fmt: skip
-            assert run(command) == 0, command
+    prepare(home, ["train", "--until", "2024-04-28"])
     return home
 
 
@@ -50,9 +41,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(prepared: Path, tmp_path: Path, redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, with a log of its own."""
     shutil.copytree(prepared, tmp_path / "home")
-    monkeypatch.chdir(tmp_path / "home")
-    for name, value in environment(tmp_path / "home").items():
-        monkeypatch.setenv(name, value)
+    enter(tmp_path / "home", monkeypatch)
     monkeypatch.setenv("OPPORTUNE_REDIS_URL", redis_url)
     monkeypatch.setenv("OPPORTUNE_REDIS_PREFIX", prefix)
     return tmp_path / "home"

@@ -15,7 +15,7 @@ from deployment.plan_file import load_plan
 from deployment.settings import load
 from opportune.command import run
 from opportune.warehouse import events_of, local_midnight
-from tests.shop import environment, write_mapping, write_purchases
+from tests.shop import enter, prepare
 from training.dataset import codes_of, vectors
 from training.leakage import refuse_leaks
 from training.sampling import training_rows
@@ -30,13 +30,7 @@ UNTIL = "2024-04-28"
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the shop's history and its tables, as backfill made them."""
     home = tmp_path_factory.mktemp("a shop")
-    with pytest.MonkeyPatch.context() as patch:
-        _enter(home, patch)
-        write_purchases(home / "purchases.csv")
-        for command in (
-            ["key"], ["import", "purchases.csv", "--mapping", str(write_mapping(home))], ["apply"], ["backfill"],
-        ):  # fmt: skip
-            assert run(command) == 0, command
+    prepare(home)
     return home
 
 
@@ -44,7 +38,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it."""
     shutil.copytree(prepared, tmp_path / "home")
-    _enter(tmp_path / "home", monkeypatch)
+    enter(tmp_path / "home", monkeypatch)
     return tmp_path / "home"
 
 
@@ -71,12 +65,6 @@ def test_tables_that_know_the_next_day_are_refused(home: Path, view: str, capsys
     told = " ".join(capsys.readouterr().err.split())
     assert re.search(rf"\b{view}:\w+ is \S+ in the tables at \S+, and \S+ by the events that were known then", told)
     assert Bundles.of(load()).current_id() is None
-
-
-def _enter(home: Path, patch: pytest.MonkeyPatch) -> None:
-    patch.chdir(home)
-    for name, value in environment(home).items():
-        patch.setenv(name, value)
 
 
 def _made_known_early(table: Path, by_us: int) -> int:

@@ -46,7 +46,6 @@ def refresh(
 
     settings, asked = load(), target_named(target)
     directory = settings.home / "refresh"
-    directory.mkdir(parents=True, exist_ok=True)
     with alone_in(directory, "refresh in"), progress() as tell, events_of(settings) as events:
         run = load_run(directory / f"{target}.json")
         if run is None:
