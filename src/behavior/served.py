@@ -12,6 +12,9 @@ from behavior.calibration import Calibration
 # The types of log entries, in the field `t` of a stream entry; the payload is in the field `b`.
 EVENT_ENTRY = b"e"
 SERVED_ENTRY = b"s"
+# The kinds of things that are shown.
+CATEGORY = "category"
+ITEM = "item"
 
 
 class Shown(msgspec.Struct, frozen=True, array_like=True):

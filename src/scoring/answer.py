@@ -11,9 +11,9 @@ from behavior.column import Column
 from behavior.moment import Moment
 from behavior.served import Served, Shown
 from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
+from scoring.candidates import Candidates
 from scoring.factors import Weighed
 
-CATEGORY = "category"
 FeatureValue = int | float | str | None
 
 
@@ -37,6 +37,7 @@ class Degradation(NamedTuple):
 class Ranked:
     """A candidate at its place.
 
+    kind, id     what it is; `category` is what it belongs to, of a category its own id
     score        the float64 sum of the addends' contributions, first to last
     margin       the model's raw margin, float32
     residual     the learner's bounded correction of it
@@ -45,6 +46,8 @@ class Ranked:
     features     what the row was made from, by input; empty unless asked for
     """
 
+    kind: str
+    id: str
     category: str
     score: float
     addends: tuple[Addend, ...]
@@ -89,7 +92,7 @@ class Scored:
     `believed` are the margins, calibrated where the bundle has a calibration.
     """
 
-    candidates: Sequence[str]
+    candidates: Candidates
     vector: np.ndarray
     margins: np.ndarray
     believed: np.ndarray
@@ -99,12 +102,14 @@ class Scored:
 
     def ranked(self, top_k: int, features: Mapping[str, Sequence[FeatureValue]]) -> tuple[Ranked, ...]:
         """The best `top_k` (0 for all), best first; equal scores in the order of their ids."""
-        order = rank(self.scores, self.candidates, top_k)
+        order = rank(self.scores, self.candidates.ids, top_k)
         return tuple(self._at(place, {name: values[place] for name, values in features.items()}) for place in order)
 
     def _at(self, place: int, features: Mapping[str, FeatureValue]) -> Ranked:
         return Ranked(
-            category=self.candidates[place],
+            kind=self.candidates.kind,
+            id=self.candidates.ids[place],
+            category=self.candidates.categories[place],
             score=float(self.scores[place]),
             addends=tuple(
                 Addend(each.name, float(each.values[place]), each.weight, float(each.contributions[place]))
@@ -157,9 +162,7 @@ def explained(
 
 def served(answer: Answer) -> Served:
     """The answer as the log keeps it."""
-    shown = (
-        Shown(CATEGORY, each.category, each.margin, each.residual, each.score, each.vector) for each in answer.ranked
-    )
+    shown = (Shown(each.kind, each.id, each.margin, each.residual, each.score, each.vector) for each in answer.ranked)
     return Served(
         request_id=answer.request_id,
         user_id=answer.user_id,

@@ -4,27 +4,44 @@ The score is the sum of the contributions, added in float64 from the first facto
 contract: whoever adds up the breakdown of an answer gets its score to the last bit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from behavior.column import Column
+from behavior.moment import Moment
+from scoring.candidates import Candidates
+from scoring.placements import Placement
+from scoring.request import ScoreRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What factors are made from, n candidates.
 
-    margins     float64[n], the model's margins, calibrated where the bundle has a calibration
-    residuals   float64[n], the learner's bounded corrections of them
+    request, placement   what was asked, and where it will be shown
+    candidates   what is ranked
+    moment       one row: the instant that the answer is for, and the user's offset then
+    persona      the user's, empty where there are none
+    finals       final values by feature, one row per candidate, or one that stands for all
+    margins      float64[n], the model's margins, calibrated where the bundle has a calibration
+    residuals    float64[n], the learner's bounded corrections of them
     """
 
+    request: ScoreRequest
+    placement: Placement
+    candidates: Candidates
+    moment: Moment
+    persona: str
+    finals: Mapping[str, Column]
     margins: np.ndarray
     residuals: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """One addend: its name, its weight, and its value for each candidate, float64[n]."""
+    """One addend: its name, its weight where a placement gives none, and its value for each candidate, float64[n]."""
 
     name: str
     summary: str
@@ -55,8 +72,18 @@ FACTORS: tuple[Factor, ...] = (
 
 
 def weigh(evidence: Evidence, factors: Sequence[Factor] = FACTORS) -> list[Weighed]:
-    """Each factor's values and contributions, in the order in which they are added."""
-    return [_weighed(factor, factor.of(evidence)) for factor in factors]
+    """Each factor's values and contributions, in the order in which they are added.
+
+    A factor that the placement gives a weight of 0 is left out.
+    """
+    weights = evidence.placement.weights
+    weighed = []
+    for factor in factors:
+        weight = weights.get(factor.name, factor.weight)
+        if weight:
+            values = factor.of(evidence)
+            weighed.append(Weighed(factor.name, weight, values, weight * values))
+    return weighed
 
 
 def relevance(weighed: Sequence[Weighed]) -> np.ndarray:
@@ -70,7 +97,3 @@ def relevance(weighed: Sequence[Weighed]) -> np.ndarray:
     for factor in weighed:
         scores = scores + factor.contributions
     return scores
-
-
-def _weighed(factor: Factor, values: np.ndarray) -> Weighed:
-    return Weighed(factor.name, factor.weight, values, factor.weight * values)

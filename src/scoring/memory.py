@@ -24,6 +24,7 @@ from scoring.candidates import popular
 from scoring.held_personas import HeldPersonas
 from scoring.learner import Residuals
 from scoring.model import Bundle, load_bundle
+from scoring.placements import Placements
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -45,6 +46,7 @@ class Held:
     residuals: Residuals
     popular: tuple[str, ...]
     personas: Personas | None = None
+    placements: Placements = field(default_factory=Placements)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ golden rows through the very runtime that will answer requests.
 import io
 import logging
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 
 from behavior.calibration import Calibration
+from behavior.column import Column
 from behavior.errors import BundleRefused
 from behavior.manifest import (
     GOLDEN_FILE,
@@ -24,7 +25,9 @@ from behavior.manifest import (
     Manifest,
     check_features,
 )
+from behavior.moment import Moment
 from behavior.plan import Plan
+from behavior.vector import assemble
 from deployment.bundles import DEFAULT_TARGET, Bundles
 
 _log = logging.getLogger("opportune.model")
@@ -55,6 +58,10 @@ class Bundle:
     manifest: Manifest = field(repr=False)
     vocabularies: Mapping[str, Mapping[str, int]]
     predict: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+
+    def assemble(self, finals: Mapping[str, Column], moment: Moment, categories: Sequence[str]) -> np.ndarray:
+        """The model's rows, float32[n, d], of the candidates' categories."""
+        return assemble(self.inputs, finals, moment, np.array(categories, dtype=object), self.vocabularies)
 
     def believed(self, margins: np.ndarray) -> np.ndarray:
         """Raw margins [n] as they can be believed, float64[n]: calibrated, if the bundle has a calibration."""

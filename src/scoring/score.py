@@ -3,47 +3,33 @@
 `score` is the whole of it, to be read aloud; every name in it is a function below or a room of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
 import numpy as np
 
 from behavior.column import Column
-from behavior.errors import BadInput
 from behavior.event import SECOND_US
 from behavior.moment import Moment, choose_offset
 from behavior.personas import Personas, assign
 from behavior.plan import ALL_ID, Feature, Plan
-from behavior.vector import assemble
 from deployment.clock import AsyncClock
 from deployment.snapshot import Snapshot
 from deployment.user_state import UserState
 from deployment.zone import offsets_at
 from scoring.answer import Answer, Degradation, Scored, explained
+from scoring.candidates import Candidates, candidates_of
 from scoring.factors import Evidence, relevance, weigh
 from scoring.held_personas import fits
 from scoring.journal import Journal
 from scoring.memory import Held, Memory
 from scoring.model import Bundle
+from scoring.request import ScoreRequest
 from scoring.states import States
 
-MAX_CANDIDATES = 1000
 # A snapshot that lags by more of its intervals than this is declared stale.
 STALE_INTERVALS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRequest:
-    """A question: `user_id` is a pseudonym, `categories` empty for the popular ones, `top_k` 0 for all."""
-
-    user_id: str
-    categories: tuple[str, ...] = ()
-    placement: str | None = None
-    utc_offset_s: int | None = None
-    zone: str | None = None
-    top_k: int = 0
-    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +47,23 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
 
     Raises BadInput for a request that cannot be answered, NotReady without bundle or snapshot, redis.RedisError.
     """
-    held = deps.memory.held()  # one bundle, snapshot and learner for the whole answer
-    candidates = request.categories or popular_of(held)
+    held = deps.memory.held()  # one bundle, snapshot, learner and configuration for the whole answer
+    placement = held.placements.of(request.placement)
     read = await deps.states.read(request.user_id)  # one round trip
     as_of = max(await deps.clock.now(), read.offset + 1)  # states answer from here on
+    candidates = candidates_of(request, held.popular)
 
     finals = final_columns(held, read.state, candidates, as_of)
     moment = moment_of(request, read.state.plan, held.bundle, finals, as_of)
-    vector = assemble(held.bundle.inputs, finals, moment, np.array(candidates, dtype=object), held.bundle.vocabularies)
+    persona = persona_of(held.personas, read.state.plan, finals)
+    vector = held.bundle.assemble(finals, moment, candidates.categories)
     margins = held.bundle.predict(vector)
     believed = held.bundle.believed(margins)
-    residuals = held.residuals.lookup(candidates)
-    weighed = weigh(Evidence(believed, residuals))
+    residuals = held.residuals.lookup(candidates.categories)
+    weighed = weigh(Evidence(request, placement, candidates, moment, persona, finals, believed, residuals))
     scored = Scored(candidates, vector, margins, believed, residuals, weighed, relevance(weighed))
 
-    shown = explained(held.bundle.inputs, finals, moment, candidates) if request.explain else {}
+    shown = explained(held.bundle.inputs, finals, moment, candidates.categories) if request.explain else {}
     answer = Answer(
         request_id=uuid4().hex,
         user_id=request.user_id,
@@ -89,23 +77,13 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
         learner_version=held.residuals.version,
         ranked=scored.ranked(request.top_k, shown),
         degraded=tuple(degradations(read.state, held.snapshot, as_of)),
-        persona=persona_of(held.personas, read.state.plan, finals),
+        persona=persona,
     )
     deps.journal.record(answer)
     return answer
 
 
-def popular_of(held: Held) -> tuple[str, ...]:
-    """The candidates of a request that names none."""
-    if not held.popular:
-        raise BadInput(
-            "nothing says which categories are popular (no purchase in 30 days): name the candidates, "
-            "or restore history with `opportune up --rebuild`"
-        )
-    return held.popular
-
-
-def final_columns(held: Held, state: UserState, candidates: Sequence[str], as_of: int) -> dict[str, Column]:
+def final_columns(held: Held, state: UserState, candidates: Candidates, as_of: int) -> dict[str, Column]:
     """Final values of every view that the bundle, personas or the moment need; one row for what all candidates share.
 
     States are read under the plan of their own generation. While a rebuild moves partitions to the next one, that may
@@ -118,10 +96,11 @@ def final_columns(held: Held, state: UserState, candidates: Sequence[str], as_of
         wanted = wanted | held.personas.views
     for view in state.plan.user_views:
         if view.name in wanted:
-            finals |= state.columns(view, candidates, as_of)
+            finals |= state.columns(view, candidates.categories, as_of)
     for view in held.snapshot.plan.snapshot_views:
         if view.name in wanted:
-            finals |= held.snapshot.lookup(view.name, [ALL_ID] if view.entity == "all" else candidates)
+            asked = {"all": (ALL_ID,), "category": candidates.categories, "item": candidates.ids}[view.entity]
+            finals |= held.snapshot.lookup(view.name, asked)
     return finals
 
 

@@ -4,19 +4,22 @@ from collections.abc import Iterable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from behavior.admission import MAX_ID_BYTES, MAX_UTC_OFFSET_S
+from behavior.admission import MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_UTC_OFFSET_S
 from behavior.errors import BadInput
 from behavior.event import SECOND_US
+from behavior.served import CATEGORY, ITEM
 from deployment.pseudonym import Pseudonyms
 from deployment.zone import zone
 from scoring.answer import Answer, FeatureValue, Ranked
 from scoring.collect import Outcome
-from scoring.score import MAX_CANDIDATES, ScoreRequest
+from scoring.request import MAX_CANDIDATES, ScoreRequest
 from scoring.v1 import scoring_pb2 as wire
 
 _STATUS = {
     status.name.removeprefix("STATUS_").lower(): status.number for status in wire.Result.Status.DESCRIPTOR.values
 }
+
+_KIND = {CATEGORY: wire.CANDIDATE_KIND_CATEGORY, ITEM: wire.CANDIDATE_KIND_ITEM}
 
 
 def read_request(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> ScoreRequest:
@@ -32,12 +35,14 @@ def read_request(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> ScoreReq
         raise BadInput("moment.utc_offset_s must be within ±18 hours, in seconds")
     return ScoreRequest(
         user_id=_pseudonym(message, pseudonyms),
-        categories=_categories(message.candidates),
+        ids=_categories(message.candidates),
         placement=_short("placement", message.placement) or None,
         utc_offset_s=moment.utc_offset_s if which == "utc_offset_s" else None,
         zone=_zone(moment.zone) if which == "zone" else None,
         top_k=message.top_k,
         explain=message.explain,
+        device=_short("moment.device", moment.device),
+        page=_short("moment.page", moment.page, MAX_TEXT_BYTES),
     )
 
 
@@ -95,9 +100,9 @@ def _categories(candidates: Iterable[wire.Candidate]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _short(name: str, text: str) -> str:
-    if len(text.encode()) > MAX_ID_BYTES:
-        raise BadInput(f"{name} must be at most {MAX_ID_BYTES} bytes")
+def _short(name: str, text: str, most: int = MAX_ID_BYTES) -> str:
+    if len(text.encode()) > most:
+        raise BadInput(f"{name} must be at most {most} bytes")
     return text
 
 
@@ -112,7 +117,7 @@ def _zone(name: str) -> str:
 def _ranked(position: int, ranked: Ranked, answer: Answer) -> wire.Ranked:
     return wire.Ranked(
         position=position,
-        candidate=wire.Candidate(kind=wire.CANDIDATE_KIND_CATEGORY, id=ranked.category),
+        candidate=wire.Candidate(kind=_KIND[ranked.kind], id=ranked.id),
         score=ranked.score,
         factors=[
             wire.Factor(name=each.name, value=each.value, weight=each.weight, contribution=each.contribution)

@@ -26,7 +26,8 @@ from scoring.learner import Weights
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
 from scoring.model import load_bundle
-from scoring.score import ScoreRequest, Scoring, score
+from scoring.request import ScoreRequest
+from scoring.score import Scoring, score
 from scoring.states import States
 from tests.scoring.online import Online
 from tests.scoring.small import (

@@ -7,7 +7,7 @@ from deployment.pseudonym import Pseudonyms
 from scoring.answer import Addend, Answer, Degradation, Ranked
 from scoring.collect import Outcome
 from scoring.log_writer import Fate
-from scoring.score import ScoreRequest
+from scoring.request import ScoreRequest
 from scoring.v1 import scoring_pb2 as wire
 from scoring.wire import read_request, write_answer, write_outcomes
 
@@ -71,7 +71,7 @@ def test_an_answer_is_written_to_the_last_bit() -> None:
     """Scores, contributions and instants are those of the answer; missing features have no value."""
     addends = (Addend("propensity", 0.1, 1.0, 0.1), Addend("learner", 0.2, 1.0, 0.2))
     features = {"v:n": 3, "v:age": 1.5, "v:last": "TEA", "v:none": None}
-    ranked = Ranked("TEA", 0.1 + 0.2, addends, 0.1, 0.2, 0.525, b"", features)
+    ranked = Ranked("category", "TEA", "TEA", 0.1 + 0.2, addends, 0.1, 0.2, 0.525, b"", features)
     answer = Answer(
         "r", "k1-u", None, 1_508_040_000_000_001, 5, 1_508_040_000_000_000, "b", "purchase_7d", None, 3, (ranked,),
         (Degradation("unknown_user", "why"),),
