@@ -10,17 +10,16 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import grpc
 import uvloop
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from behavior.errors import BadInput, OpportuneError, Unavailable
+from behavior.errors import BadInput, Unavailable
 from deployment.bundles import Bundles
 from deployment.clock import AsyncClock, replay_key
 from deployment.connections import PASSING, connect, connect_serving
@@ -31,6 +30,7 @@ from deployment.sealing import Sealing
 from deployment.settings import Settings
 from scoring import metrics
 from scoring.accounting import Accounting, exposed
+from scoring.calls import SERVICE, Servicer, handlers
 from scoring.collect import Collect
 from scoring.entry import join_in
 from scoring.journal import Journal
@@ -38,14 +38,9 @@ from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
 from scoring.pressure import Pressure
 from scoring.process import expose_metrics, is_cancelled, log_to_stderr
-from scoring.score import Scoring, score
-from scoring.v1 import scoring_pb2 as wire
-from scoring.wire import read_request, write_answer, write_outcomes
+from scoring.score import Scoring
 
 _log = logging.getLogger("opportune.serve")
-SERVICE = "scoring.v1.Scoring"
-# A call without a deadline of its own, and one with a longer one, gets this much.
-LONGEST_CALL_S = 2.0
 POLL_S = 0.2
 # Clients need this long to notice NOT_SERVING before connections go away; without it some calls fail.
 NOTICE_S = 1.0
@@ -57,39 +52,6 @@ _OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 ]
-
-# What an error means to a caller; the first that fits.
-STATUS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], grpc.StatusCode], ...] = (
-    (BadInput, grpc.StatusCode.INVALID_ARGUMENT),
-    (NotReady, grpc.StatusCode.FAILED_PRECONDITION),
-    (Unavailable, grpc.StatusCode.UNAVAILABLE),
-    (PASSING, grpc.StatusCode.UNAVAILABLE),
-    (TimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (OSError, grpc.StatusCode.UNAVAILABLE),
-    (Exception, grpc.StatusCode.INTERNAL),
-)
-
-
-class Servicer:
-    """The two methods, from message to message."""
-
-    def __init__(self, scoring: Scoring, collect: Collect, pseudonyms: Pseudonyms) -> None:
-        self._scoring = scoring
-        self._collect = collect
-        self._pseudonyms = pseudonyms
-
-    async def score(self, message: wire.ScoreRequest) -> wire.ScoreResponse:
-        """Rank candidates for a user."""
-        answer = await score(read_request(message, self._pseudonyms), self._scoring)
-        metrics.observe_answer(answer)
-        with metrics.STAGES.labels("Score", "write").time():
-            return write_answer(answer)
-
-    async def track(self, message: wire.TrackRequest) -> wire.TrackResponse:
-        """Take events into the log."""
-        outcomes = await self._collect.track(message.events)
-        metrics.observe_outcomes(outcomes)
-        return write_outcomes(outcomes)
 
 
 class Server:
@@ -197,74 +159,6 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(NOTICE_S)
         await server.stop(GRACE_S)
-
-
-def handlers(servicer: Servicer) -> Any:
-    """The service's methods as gRPC calls them."""
-    methods: dict[str, tuple[Callable[[Any], Awaitable[Any]], Any, Any]] = {
-        "Score": (servicer.score, wire.ScoreRequest, wire.ScoreResponse),
-        "Track": (servicer.track, wire.TrackRequest, wire.TrackResponse),
-    }
-    return grpc.method_handlers_generic_handler(
-        SERVICE,
-        {
-            name: grpc.unary_unary_rpc_method_handler(
-                answering(name, handle),
-                request_deserializer=guarded(request.FromString),
-                response_serializer=response.SerializeToString,
-            )
-            for name, (handle, request, response) in methods.items()
-        },
-    )
-
-
-def guarded(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """The parser, except that bytes which are no message become None; gRPC itself would answer UNKNOWN."""
-
-    def parse_or_none(data: bytes) -> Any:
-        try:
-            return parse(data)
-        except DecodeError:
-            return None
-
-    return parse_or_none
-
-
-def answering(method: str, handle: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-    """The method within its deadline, timed and counted, with its errors as gRPC has them."""
-
-    async def call(message: Any, context: Any) -> Any:
-        code, detail = grpc.StatusCode.CANCELLED, ""
-        try:
-            if message is None:
-                raise BadInput(f"the bytes sent are no {method}Request; compile the client from this server's proto")
-            remaining = context.time_remaining()
-            async with asyncio.timeout(LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)):
-                with metrics.STAGES.labels(method, "all").time():
-                    answer = await handle(message)
-            code = grpc.StatusCode.OK
-        except Exception as error:
-            code, detail = status_of(error)
-        finally:
-            metrics.REQUESTS.labels(method, code.name).inc()
-        if code is not grpc.StatusCode.OK:
-            await context.abort(code, detail)
-        return answer
-
-    return call
-
-
-def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """The status and the sentence that a caller gets for an error; what is ours to mend is logged."""
-    code = next(code for kind, code in STATUS if isinstance(error, kind))
-    if code is grpc.StatusCode.INTERNAL:
-        _log.error("a call failed", exc_info=error)
-        return code, "internal error; the server's log has it"
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return code, "the deadline passed before there was an answer"
-    return code, str(error) if isinstance(
-        error, OpportuneError
-    ) else f"the state does not answer ({type(error).__name__})"
 
 
 def bind(server: Any, host: str, port: int) -> int:

@@ -25,9 +25,10 @@ from deployment.bundles import bundles_at
 from deployment.redis_server import redis_server
 from deployment.settings import Settings
 from opportune.command import run
+from scoring.calls import status_of
 from scoring.client import Client
 from scoring.rebuild import Rebuild
-from scoring.server import Server, bind, status_of
+from scoring.server import Server, bind
 from scoring.v1 import scoring_pb2 as wire
 from tests.scoring.online import Online, serving
 from tests.scoring.small import (
