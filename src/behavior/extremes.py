@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from behavior.asked import EVER, Asked
 from behavior.column import Column
+from behavior.cursor import Cursor, Taken
 from behavior.event import Admitted
 from behavior.matching import Match
-from behavior.ragged import Cursor
-from behavior.slot import EVER, Asked, Form, Taken, kinds_of
+from behavior.slot import Form, kinds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class ExtremeTime:
     def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The times of all rows."""
         distance = cursor.take()
-        return {EVER: Column(cursor.seen_e - (distance - 1) * cursor.unit, distance != 0)}, None
+        return {EVER: Column(cursor.seen_e - (distance - 1) * cursor.unit, distance != 0)}
 
 
 # (e, k, message id, value); the id is empty where a stored state needs none.
@@ -140,8 +141,8 @@ class ExtremeValue:
             if form.ids:
                 for row in np.flatnonzero(valid).tolist():
                     cursor.take_texts(row, 1)
-            return {EVER: Column(values, valid)}, None
+            return {EVER: Column(values, valid)}
         texts = np.full(len(t), None, dtype=object)
         for row in np.flatnonzero(valid).tolist():
             texts[row] = cursor.take_texts(row, 2 if form.ids else 1)[-1]
-        return {EVER: Column(texts, valid)}, None
+        return {EVER: Column(texts, valid)}

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from behavior.asked import EVER, Asked
+from behavior.cursor import Cursor, Taken
 from behavior.event import Admitted, Event
 from behavior.matching import Match
 from behavior.predicate import text_of, text_sql
-from behavior.ragged import Cursor, Runs
-from behavior.slot import EVER, Asked, Form, Taken, filled, kinds_of
-from behavior.sums import over_windows
+from behavior.slot import Form, kinds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +105,15 @@ class Distinct:
     def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The counts of all rows."""
         lengths = cursor.take()
-        if not lengths.any():
-            return dict.fromkeys(asked, filled(lengths)), None
-        runs = Runs(lengths)
-        distances = cursor.numbers[runs.places(cursor.place, 1)]
+        if not np.count_nonzero(lengths):
+            return dict.fromkeys(asked, cursor.filled(lengths))
+        first = cursor.place
         cursor.place = cursor.place + lengths
         for row, length in enumerate(lengths.tolist()):
             cursor.take_texts(row, length)
         if not self.hop_us:
-            return {EVER: filled(lengths)}, None
-        ones = np.ones(len(distances), np.int64)
-        return over_windows(self.hop_us, runs, cursor.seen_e, distances, ones, asked, t)
+            return {EVER: cursor.filled(lengths)}
+        return cursor.in_windows(self.hop_us, 2 * lengths, first, 1, asked)
 
 
 # (k, message id, kind, e, item), the greatest first.
@@ -196,4 +194,4 @@ class Recent:
             value, _ = self.unpack(numbers, 0, int(cursor.seen_e[row]), texts, form)
             found[row] = self.read(value, EVER, 0)
         cursor.place = cursor.place + 3 * lengths
-        return {EVER: filled(found)}, None
+        return {EVER: cursor.filled(found)}

@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from behavior.aggregation import ANY_KIND, Aggregation
+from behavior.asked import Asked
 from behavior.errors import BadInput
 from behavior.event import DAY_US, MINUTE_US, Admitted
 from behavior.extremes import ExtremeTime, ExtremeValue
 from behavior.kinds import KINDS, SNAPSHOT_ENTITIES, Kind
 from behavior.members import Distinct, Recent
-from behavior.slot import Asked, Slot
+from behavior.slot import Slot
 from behavior.sums import Buckets
 from behavior.view_checks import check_beside, check_view
 from behavior.words import properties_of
@@ -113,6 +114,8 @@ class View:
 
     letter     its name within the plan, by which states are named in Redis
     raws       the raw columns, in the order of the features
+    whole_numbers  of those that are int64 their place among these, by name
+    by_reference  the features by `view:feature`
     readings   per slot what is asked of it, and (raw column, what it asks) for each that it answers
     needs      the field that an event must say to belong to the view, if there is one
     times      places of the slots that store times, if all of these are event times; None if others are stored too
@@ -135,6 +138,9 @@ class View:
         self.slots = tuple(_shared_slots(slot for feature in self.features for slot in feature.slots))
         places = {_slot_key(slot): place for place, slot in enumerate(self.slots)}
         self.raws = tuple(raw for feature in self.features for raw in _raws(feature, self.slots, places))
+        whole = (raw.name for raw in self.raws if raw.dtype == "int64")
+        self.whole_numbers = {name: place for place, name in enumerate(whole)}
+        self.by_reference = {feature.ref: feature for feature in self.features}
         self.readings = tuple(_reading(place, slot, self.raws) for place, slot in enumerate(self.slots))
         finer = any(isinstance(slot, ExtremeValue | Recent) for slot in self.slots)
         places_of_times = tuple(place for place, slot in enumerate(self.slots) if isinstance(slot, ExtremeTime))

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from behavior.column import Column
+from behavior.cursor import Cursor
 from behavior.plan import View
-from behavior.ragged import NEVER, Cursor
+from behavior.ragged import NEVER
 from behavior.slot import Form
 from behavior.state import State, decode_all, encode_all, numbers_of, raw_at, split_all
 
@@ -23,19 +24,32 @@ _FEW = 4
 
 @dataclass(frozen=True)
 class Readout:
-    """n rows of raw values.
+    """m rows of raw values.
 
-    raw      {column name: raw column of n rows}, as in the tables
-    seen_e   latest event time of each entity, n rows; not there where nothing is stored
+    numbers  the view's whole numbers, [r, m] in the order of `View.whole_numbers`
+    texts    {column name: column of m rows} of all others
+    seen_e   latest event time of each entity, m rows; not there where nothing is stored
     """
 
-    raw: Mapping[str, Column]
+    view: View
+    numbers: Column
+    texts: Mapping[str, Column]
     seen_e: Column
     _leaves: Callable[[], np.ndarray]
 
     @cached_property
+    def raw(self) -> dict[str, Column]:
+        """{column name: raw column of m rows}, as in the tables."""
+        return {raw.name: self.column(raw.name) for raw in self.view.raws}
+
+    def column(self, name: str) -> Column:
+        """One raw column of m rows."""
+        place = self.view.whole_numbers.get(name)
+        return self.texts[name] if place is None else Column(self.numbers.values[place], self.numbers.valid[place])
+
+    @cached_property
     def leave(self) -> np.ndarray:
-        """int64[n], the first instant after t at which a window loses something; NEVER if none does."""
+        """int64[m], the first instant after t at which a window loses something; NEVER if none does."""
         return self._leaves()
 
 
@@ -60,22 +74,24 @@ def _one_by_one(view: View, stored: Sequence[bytes | None], there: np.ndarray, t
         state = next(waiting) if known else None
         rows.append(nothing if state is None else raw_at(view, state, instant))
         seen.append(None if state is None else state.seen_e)
+    numbers, texts = _turned(view, rows)
     # Requests do not ask when windows change, the publisher does: found out only then.
-    return Readout(_columns(view, rows), Column.of(seen, "int64"), lambda: _leave(view, states, there, t))
+    return Readout(view, numbers, texts, Column.of(seen, "int64"), lambda: _leave(view, states, there, t))
 
 
-def _columns(view: View, rows: Sequence[Sequence[Any]]) -> dict[str, Column]:
-    """The rows turned round; all whole numbers in one matrix, since each array has its price."""
+def _turned(view: View, rows: Sequence[Sequence[Any]]) -> tuple[Column, dict[str, Column]]:
+    """Rows as whole numbers [r, m], in one matrix since each array has its price, and as columns of texts."""
     whole = [place for place, column in enumerate(view.raws) if column.dtype == "int64"]
-    shape = (len(rows), len(whole))
-    numbers = [[row[place] for place in whole] for row in rows]
+    shape = (len(whole), len(rows))
+    numbers = [[row[place] for row in rows] for place in whole]
     values = np.array([[each or 0 for each in row] for row in numbers], dtype=np.int64).reshape(shape)
     valid = np.array([[each is not None for each in row] for row in numbers], dtype=bool).reshape(shape)
-    of_whole = map(Column, values.T, valid.T)
-    return {
-        raw.name: next(of_whole) if raw.dtype == "int64" else Column.of([row[place] for row in rows], raw.dtype)
+    texts = {
+        raw.name: Column.of([row[place] for row in rows], raw.dtype)
         for place, raw in enumerate(view.raws)
+        if raw.dtype != "int64"
     }
+    return Column(values, valid), texts
 
 
 def _leave(view: View, states: Sequence[State], there: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -92,20 +108,22 @@ def _together(view: View, unit: np.ndarray, packed: Sequence[bytes], texts: Sequ
     seen_e = numbers[place] * unit
     # A number more, for slots that look at a place before they know whether it is theirs.
     numbers = np.append(numbers, 0)
-    cursor = Cursor(numbers, place + 1, seen_e, unit, texts)
+    cursor = Cursor(numbers, place + 1, seen_e, unit, texts, t)
     form = Form(view.is_snapshot)
     raw: dict[str, Column] = {}
-    windows_end: list[Callable[[], np.ndarray]] = []
     for slot, asked, columns in view.readings:
-        found, leaves = slot.take(cursor, asked, t, form)
-        if leaves is not None:
-            windows_end.append(leaves)
+        found = slot.take(cursor, asked, t, form)
         for name, each in columns:
             raw[name] = found[each]
-    ordered = {column.name: raw[column.name] for column in view.raws}
-    never = np.full(len(packed), NEVER, dtype=np.int64)
-    seen = Column(seen_e, np.ones(len(packed), dtype=bool))
-    return Readout(ordered, seen, lambda: np.minimum.reduce([never, *(leaves() for leaves in windows_end)]))
+    leaves = cursor.done()
+    values = np.empty((len(view.whole_numbers), len(t)), dtype=np.int64)
+    valid = np.ones(values.shape, dtype=bool)
+    for row, name in enumerate(view.whole_numbers):
+        column = raw.pop(name)
+        values[row] = column.values
+        if column.valid is not cursor.everywhere:
+            valid[row] = column.valid
+    return Readout(view, Column(values, valid), raw, cursor.filled(seen_e), leaves)
 
 
 def _spread(found: Readout, there: np.ndarray) -> Readout:
@@ -113,7 +131,8 @@ def _spread(found: Readout, there: np.ndarray) -> Readout:
     rows = np.cumsum(there) - 1
 
     def spread(column: Column) -> Column:
-        return Column(column.values[rows], column.valid[rows] & there)
+        return Column(column.values[..., rows], column.valid[..., rows] & there)
 
-    raw = {name: spread(column) for name, column in found.raw.items()}
-    return Readout(raw, spread(found.seen_e), lambda: np.where(there, found.leave[rows], NEVER))
+    texts = {name: spread(column) for name, column in found.texts.items()}
+    leaves = lambda: np.where(there, found.leave[rows], NEVER)  # noqa: E731 - as short as it is lazy
+    return Readout(found.view, spread(found.numbers), texts, spread(found.seen_e), leaves)

@@ -12,36 +12,19 @@ All are integers (or ids), so any order of folding and any split and merge give 
 a slot: windows with the same hop read the same buckets.
 
 Each slot packs itself into whole numbers and texts, and is read back in two ways: `unpack` for one state that is going
-to be folded on, `take` for many states at once that are only asked (see `ragged`). What it computes offline is derived
+to be folded on, `take` for many states at once that are only asked (see `cursor`). What it computes offline is derived
 from the same definition: `sql` of its terms and matches. The rooms: `sums`, `extremes`, `members`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from behavior.column import Column
+from behavior.asked import Asked
+from behavior.cursor import Cursor, Taken
 from behavior.event import Admitted
 from behavior.matching import Match
-from behavior.ragged import Cursor
-
-
-class Asked(NamedTuple):
-    """What a raw column asks of a slot.
-
-    over_us    the window, None for all that the slot has
-    hops       how many hops hold something, rather than what they hold together
-    """
-
-    over_us: int | None = None
-    hops: bool = False
-
-
-EVER = Asked()
-# What `take` gives: a raw column for each that was asked, and how to find out per row the first instant at which one of
-# the windows loses something (NEVER if none does; no way if that is so for all).
-Taken = tuple[dict[Asked, Column], Callable[[], np.ndarray] | None]
 
 
 class Form(NamedTuple):
@@ -94,8 +77,3 @@ class Slot(Protocol):
 def kinds_of(matches: Sequence[Match]) -> frozenset[str]:
     """The kinds of events that the matches name."""
     return frozenset(match.kind for match in matches)
-
-
-def filled(values: np.ndarray) -> Column:
-    """A column in which every value is there."""
-    return Column(values, np.ones(len(values), dtype=bool))

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from behavior.asked import EVER, Asked, length_of
+from behavior.cursor import Cursor, Taken
 from behavior.event import Admitted, Event
 from behavior.matching import Term, amount_of
-from behavior.ragged import NEVER, Cursor, Runs
-from behavior.slot import EVER, Asked, Form, Taken, filled, kinds_of
+from behavior.slot import Form, kinds_of
 from behavior.window import hop_of
 
 
@@ -99,7 +100,7 @@ class Buckets:
 
     def read(self, value: list[int], asked: Asked, t: int) -> int:
         """The sum of the window that ends at instant t, or in how many hops of it there was something."""
-        oldest = t // self.hop_us - _length(asked) // self.hop_us
+        oldest = t // self.hop_us - length_of(asked) // self.hop_us
         if not value or value[0] <= oldest:
             return 0
         hop, summed, hops = value[0], value[1], 1
@@ -114,49 +115,12 @@ class Buckets:
     def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The windows' sums of all rows."""
         heads = cursor.take()
-        if not heads.any():
-            nothing = filled(np.zeros(len(t), dtype=np.int64))
-            return dict.fromkeys(asked, nothing), None
-        is_first_here = heads & 1  # the first distance is left out
-        runs = Runs(np.maximum(heads >> 1, is_first_here))
-        at = runs.places(cursor.place - is_first_here, 2)
-        distances, amounts = cursor.numbers[at], cursor.numbers[at + 1]
-        # What is left out is not there: what stands in its place belongs to others.
-        distances[runs.start[is_first_here != 0]] = 0
-        amounts[runs.start[heads == 1]] = 1
+        if not np.count_nonzero(heads):
+            return dict.fromkeys(asked, cursor.filled(heads))
+        is_first_here = heads & 1  # the first distance is left out: what stands in its place belongs to others
+        first = cursor.place - is_first_here
         cursor.place = cursor.place + np.maximum(heads - 2 * is_first_here, 0)
-        return over_windows(self.hop_us, runs, cursor.seen_e, distances, amounts, asked, t)
-
-
-def over_windows(
-    hop_us: int,
-    runs: Runs,
-    seen_e: np.ndarray,
-    distances: np.ndarray,
-    amounts: np.ndarray,
-    asked: Sequence[Asked],
-    t: np.ndarray,
-) -> Taken:
-    """Per window the sum of the amounts whose hop it holds at t, or their number, and when the first of them leaves.
-
-    distances    of each entry: how many hops before the one before, of the first before `seen_e`
-    """
-    now = t // hop_us
-    since = runs.back_from(seen_e // hop_us - now, distances)
-    inside = {each: since > -(_length(each) // hop_us) for each in asked}
-
-    def leaves() -> np.ndarray:
-        hops = now[runs.row] + since
-        ends = [np.where(some, hops * hop_us + _length(each), NEVER) for each, some in inside.items()]
-        return runs.least(np.minimum.reduce(ends))
-
-    return {each: filled(runs.sums(some if each.hops else amounts * some)) for each, some in inside.items()}, leaves
-
-
-def _length(asked: Asked) -> int:
-    """Of its window, µs."""
-    assert asked.over_us is not None  # a slot with hops is asked for nothing else
-    return asked.over_us
+        return cursor.in_windows(self.hop_us, heads, first, 2, asked)
 
 
 def _always(terms: tuple[Term, ...]) -> int | None:
@@ -243,7 +207,7 @@ class Sum:
 
     def take(self, cursor: Cursor, asked: Sequence[Asked], t: np.ndarray, form: Form) -> Taken:
         """The sums of all rows."""
-        return {EVER: filled(cursor.take())}, None
+        return {EVER: cursor.filled(cursor.take())}
 
 
 def buckets_for(terms: tuple[Term, ...], window_us: int) -> Buckets:

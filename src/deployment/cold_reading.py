@@ -14,9 +14,9 @@ import numpy as np
 from redis.exceptions import NoScriptError
 
 from behavior.column import Column
+from behavior.finals import finalise
 from behavior.plan import View
 from behavior.snapshot_rows import unpack_rows
-from behavior.vector import finalise
 from deployment.generations import FIRST
 from deployment.keys import Keys
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from behavior.column import Column
+from behavior.finals import finalise
 from behavior.plan import Plan, View
 from behavior.snapshot_rows import unpack_rows
-from behavior.vector import finalise
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +58,65 @@ class Snapshot:
     s: int
     plan: Plan
     views: Mapping[str, SnapshotView]
-    _finals: dict[str, dict[str, Column]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _finals: "dict[str, _Finals]" = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def ids(self, name: str) -> list[str]:
         """The entities that the view knows."""
         return list(self.views[name].index) if name in self.views else []
 
-    def lookup(self, name: str, ids: Sequence[str]) -> dict[str, Column]:
-        """Final values at s of a view for the given ids, `{view:feature: column of len(ids) rows}`.
+    def rows(self, name: str, ids: Sequence[str]) -> "SnapshotRows":
+        """Final values at s of a view for the given ids; what the snapshot does not know is missing.
 
-        An id, or a view, that the snapshot does not know is missing. Raises BadInput if the plan has no such view.
+        Raises BadInput if the plan has no such view.
         """
         finals = self._finals.get(name)
         if finals is None:
             view = self.plan.view(name)
             part = self.views.get(name, SnapshotView.of(view, {}))
-            finals = self._finals[name] = _finalised(view, part, self.s)
+            finals = self._finals[name] = _Finals(frozenset(view.by_reference), _finalised(view, part, self.s))
         known = self.views[name].index if name in self.views else {}
-        rows = np.array([known.get(entity, len(known)) for entity in ids], dtype=np.intp)
-        return {ref: Column(column.values[rows], column.valid[rows]) for ref, column in finals.items()}
+        unknown = len(known)
+        return SnapshotRows(finals, np.array([known.get(entity, unknown) for entity in ids], dtype=np.intp))
+
+    def lookup(self, name: str, ids: Sequence[str]) -> dict[str, Column]:
+        """The same as columns, `{view:feature: column of len(ids) rows}`."""
+        found = self.rows(name, ids)
+        return {ref: found.column(ref) for ref in found.refs}
+
+
+@dataclass(frozen=True, slots=True)
+class _Finals:
+    """Final columns of all entities of a view and one unknown; their float32 rows as models have asked for them."""
+
+    refs: frozenset[str]
+    columns: Mapping[str, Column]
+    laid_out: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
+
+
+class SnapshotRows:
+    """A block of the snapshot's rows, see `behavior.finals`: what is the same for all requests is made once.
+
+    rows    int64[n], the row of each candidate
+    """
+
+    def __init__(self, finals: _Finals, rows: np.ndarray) -> None:
+        self.refs = finals.refs
+        self._finals = finals
+        self._rows = rows
+
+    def column(self, ref: str) -> Column:
+        """As `Block.column`."""
+        column = self._finals.columns[ref]
+        return Column(column.values[self._rows], column.valid[self._rows])
+
+    def float32(self, refs: tuple[str, ...]) -> np.ndarray:
+        """As `Block.float32`."""
+        laid_out = self._finals.laid_out.get(refs)
+        if laid_out is None:
+            laid_out = np.stack([self._finals.columns[ref].to_float32() for ref in refs], axis=1)
+            self._finals.laid_out[refs] = laid_out
+        asked: np.ndarray = laid_out[self._rows]
+        return asked
 
 
 def _finalised(view: View, part: SnapshotView, s: int) -> dict[str, Column]:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from behavior.column import Column
+from behavior.finals import StoredRows
 from behavior.plan import Plan, View
 from behavior.readout import readout
-from behavior.vector import finalise
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,25 @@ class UserState:
     plan: Plan
     fields: Mapping[bytes, bytes]
 
-    def columns(self, view: View, categories: Sequence[str], t: int) -> dict[str, Column]:
-        """Final values at instant t, `{view:feature: column}`: one row of a user view, one per category of a pair view.
+    def rows(self, view: View, categories: Sequence[str], t: int) -> StoredRows:
+        """Final values at instant t: of a user view one row for all, of a pair view those of the categories.
 
         t must lie after every admission that the states hold (design 4.8).
         """
         if view.entity == "user":
-            return columns(view, [self.fields.get(state_field(view))], t)
-        prefix = state_field(view)
-        return columns(view, [self.fields.get(prefix + category.encode()) for category in categories], t)
+            stored = self.fields.get(view.letter)
+            return rows_of(view, [stored] if stored else [], t, None if stored else np.zeros(1, dtype=np.intp))
+        letter, fields = view.letter, self.fields
+        found = [fields.get(letter + category.encode()) for category in categories]
+        known = [data for data in found if data is not None]
+        count = iter(range(len(known)))
+        rows = [len(known) if data is None else next(count) for data in found]
+        return rows_of(view, known, t, np.array(rows, dtype=np.intp))
+
+    def columns(self, view: View, categories: Sequence[str], t: int) -> dict[str, Column]:
+        """The same as columns, `{view:feature: column}`: one row of a user view, one per category of a pair view."""
+        found = self.rows(view, categories, t)
+        return {feature.ref: found.column(feature.ref) for feature in view.features}
 
     def categories(self) -> list[str]:
         """The categories that the user has a state for, in order."""
@@ -54,11 +64,7 @@ def state_field(view: View, category: str | None = None) -> bytes:
     return view.letter if category is None else view.letter + category.encode()
 
 
-def columns(view: View, stored: Sequence[bytes | None], t: int) -> dict[str, Column]:
-    """Final values of the view at instant t, `{view:feature: column of len(stored) rows}`; None is missing.
-
-    t must lie after every admission that the states hold (design 4.8).
-    """
+def rows_of(view: View, stored: Sequence[bytes], t: int, rows: np.ndarray | None) -> StoredRows:
+    """Final values of stored states at instant t, and which of them each candidate has; see `StoredRows`."""
     at = np.full(len(stored), t, dtype=np.int64)
-    found = readout(view, stored, at - at % view.interval_us)
-    return finalise(view, found.raw, found.seen_e, at)
+    return StoredRows(view, readout(view, stored, at - at % view.interval_us), at, rows)

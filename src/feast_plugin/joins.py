@@ -17,7 +17,7 @@ from feast.types import FeastType, from_feast_to_pyarrow_type
 from behavior.column import Column
 from behavior.errors import BadInput
 from behavior.event import SECOND_US
-from behavior.vector import finalise
+from behavior.finals import finalise
 from deployment.table_manifest import Manifest
 from feast_plugin.definitions import view_of
 from feast_plugin.entity_rows import EntityRows

@@ -15,9 +15,9 @@ from feast.protos.feast.types.Value_pb2 import StringList, Value
 
 from behavior.column import Column
 from behavior.errors import BadInput
+from behavior.finals import finalise
 from behavior.plan import View
 from behavior.readout import readout
-from behavior.vector import finalise
 from deployment.cold_reading import ask_rows, ask_user, rows_read, user_read
 from deployment.generations import FIRST
 from deployment.keys import Keys

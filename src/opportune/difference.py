@@ -11,9 +11,9 @@ import numpy as np
 
 from behavior import state as states
 from behavior.column import Column
+from behavior.finals import finalise
 from behavior.plan import Feature, View
 from behavior.served import Served
-from behavior.vector import finalise
 from deployment.archive import EVENTS as COLUMNS
 from deployment.archive import to_events
 

@@ -1,5 +1,6 @@
 """The answer to a request: ranked candidates, each with the addends that make up its score and what the model saw."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -103,23 +104,33 @@ class Scored:
     def ranked(self, top_k: int, features: Mapping[str, Sequence[FeatureValue]]) -> tuple[Ranked, ...]:
         """The best `top_k` (0 for all), best first; equal scores in the order of their ids."""
         order = rank(self.scores, self.candidates.ids, top_k)
-        return tuple(self._at(place, {name: values[place] for name, values in features.items()}) for place in order)
-
-    def _at(self, place: int, features: Mapping[str, FeatureValue]) -> Ranked:
-        return Ranked(
-            kind=self.candidates.kind,
-            id=self.candidates.ids[place],
-            category=self.candidates.categories[place],
-            score=float(self.scores[place]),
-            addends=tuple(
-                Addend(each.name, float(each.values[place]), each.weight, float(each.contributions[place]))
-                for each in self.weighed
-            ),
-            margin=float(self.margins[place]),
-            residual=float(self.residuals[place]),
-            propensity=propensity_of(float(self.believed[place])),
-            vector=self.vector[place].astype("<f4").tobytes(),
-            features=features,
+        rows = self.vector[order].astype("<f4", copy=False)
+        values = [each.values[order].tolist() for each in self.weighed]
+        contributions = [each.contributions[order].tolist() for each in self.weighed]
+        names = [(each.name, each.weight) for each in self.weighed]
+        believed = self.believed[order].tolist()
+        shares = zip(zip(*values, strict=True), zip(*contributions, strict=True), strict=True)
+        columns = zip(
+            order, self.scores[order].tolist(), self.margins[order].tolist(), self.residuals[order].tolist(), shares,
+            strict=True,
+        )  # fmt: skip
+        return tuple(
+            Ranked(
+                kind=self.candidates.kind,
+                id=self.candidates.ids[place],
+                category=self.candidates.categories[place],
+                score=score,
+                addends=tuple(
+                    Addend(name, value, weight, contribution)
+                    for (name, weight), value, contribution in zip(names, *shared, strict=True)
+                ),
+                margin=margin,
+                residual=residual,
+                propensity=propensity_of(believed[position]),
+                vector=rows[position].tobytes(),
+                features={name: known[place] for name, known in features.items()},
+            )
+            for position, (place, score, margin, residual, shared) in enumerate(columns)
         )
 
 
@@ -129,8 +140,13 @@ def rank(scores: np.ndarray, candidates: Sequence[str], top_k: int) -> list[int]
     >>> rank(np.array([1.0, 2.0, 2.0]), ["a", "c", "b"], top_k=2)
     [2, 1]
     """
-    order = sorted(range(len(candidates)), key=lambda place: (-scores[place], candidates[place]))
-    return order[: top_k or None]
+    order = np.argsort(-scores, kind="stable")
+    best = scores[order[: top_k + 1 if top_k else None]]
+    if np.count_nonzero(best[1:] == best[:-1]):
+        ties = sorted(zip((-scores).tolist(), candidates, range(len(candidates)), strict=True))
+        return [place for _, _, place in ties[: top_k or None]]
+    found: list[int] = order[: top_k or None].tolist()
+    return found
 
 
 def propensity_of(margin: float) -> float:
@@ -139,7 +155,7 @@ def propensity_of(margin: float) -> float:
     >>> propensity_of(0.0), propensity_of(-1000.0), propensity_of(1000.0)
     (0.5, 0.0, 1.0)
     """
-    tail = float(np.exp(-abs(margin)))
+    tail = math.exp(-abs(margin))
     return (1.0 if margin >= 0 else tail) / (1.0 + tail)
 
 

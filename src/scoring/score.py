@@ -11,7 +11,8 @@ import numpy as np
 
 from behavior.column import Column
 from behavior.event import SECOND_US
-from behavior.moment import Moment, choose_offset
+from behavior.finals import Block, Finals
+from behavior.moment import Moment
 from behavior.personas import Personas, assign
 from behavior.plan import ALL_ID, Feature, Plan
 from deployment.clock import AsyncClock
@@ -53,7 +54,7 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
     as_of = max(await deps.clock.now(), read.offset + 1)  # states answer from here on
     candidates = candidates_of(request, held.popular)
 
-    finals = final_columns(held, read.state, candidates, as_of)
+    finals = finals_of(held, read.state, candidates, as_of)
     moment = moment_of(request, read.state.plan, held.bundle, finals, as_of)
     persona = persona_of(held.personas, read.state.plan, finals)
     vector = held.bundle.assemble(finals, moment, candidates.categories)
@@ -83,35 +84,41 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
     return answer
 
 
-def final_columns(held: Held, state: UserState, candidates: Candidates, as_of: int) -> dict[str, Column]:
-    """Final values of every view that the bundle, personas or the moment need; one row for what all candidates share.
+def finals_of(held: Held, state: UserState, candidates: Candidates, as_of: int) -> Finals:
+    """Final values of every view that the bundle, personas or the moment need.
 
     States are read under the plan of their own generation. While a rebuild moves partitions to the next one, that may
     be another than the snapshot's; the bundle's features are the same in both.
     """
     offset = state.plan.utc_offset
-    finals: dict[str, Column] = {}
     wanted = held.bundle.views | ({_view_of(offset)} if offset else set())
     if held.personas is not None:
         wanted = wanted | held.personas.views
-    for view in state.plan.user_views:
-        if view.name in wanted:
-            finals |= state.columns(view, candidates.categories, as_of)
+    blocks: list[Block] = [
+        state.rows(view, candidates.categories, as_of) for view in state.plan.user_views if view.name in wanted
+    ]
     for view in held.snapshot.plan.snapshot_views:
         if view.name in wanted:
             asked = {"all": (ALL_ID,), "category": candidates.categories, "item": candidates.ids}[view.entity]
-            finals |= held.snapshot.lookup(view.name, asked)
-    return finals
+            blocks.append(held.snapshot.rows(view.name, asked))
+    return Finals(blocks)
 
 
 def moment_of(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping[str, Column], as_of: int) -> Moment:
     """The request's instant and offset: stated, else the user's last known, else the zone that the model learned in."""
     t = np.array([as_of], dtype=np.int64)
-    stated = request.utc_offset_s
-    if stated is None and request.zone is not None:
-        stated = int(offsets_at(request.zone, t)[0])
-    last_known = finals[plan.utc_offset.ref] if plan.utc_offset else Column.of([None], "int64")
-    return Moment(t, choose_offset(Column.of([stated], "int64"), last_known, offsets_at(bundle.zone, t)))
+    return Moment(t, np.array([_offset(request, plan, bundle, finals, t)], dtype=np.int64))
+
+
+def _offset(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping[str, Column], t: np.ndarray) -> int:
+    if request.utc_offset_s is not None:
+        return request.utc_offset_s
+    if request.zone is not None:
+        return int(offsets_at(request.zone, t)[0])
+    last_known = finals[plan.utc_offset.ref] if plan.utc_offset else None
+    if last_known is not None and last_known.valid[0]:
+        return int(last_known.values[0])
+    return int(offsets_at(bundle.zone, t)[0])
 
 
 def persona_of(personas: Personas | None, plan: Plan, finals: Mapping[str, Column]) -> str:

@@ -18,10 +18,10 @@ import pyarrow as pa
 from behavior.column import Column
 from behavior.event import PERSONALIZATION
 from behavior.extremes import ExtremeTime, ExtremeValue
+from behavior.finals import finalise
 from behavior.members import Distinct, Recent
 from behavior.plan import ALL_ID, Feature, Raw, View
 from behavior.sums import Buckets, Sum
-from behavior.vector import finalise
 from behavior.window import hop_of
 from training.chosen import text
 

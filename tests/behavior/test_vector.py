@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from behavior.aggregation import Aggregation
 from behavior.column import Column
 from behavior.errors import BadInput
+from behavior.finals import finalise
 from behavior.moment import Moment, choose_offset
 from behavior.plan import FeatureDefinition, View, ViewDefinition
-from behavior.vector import assemble, finalise
+from behavior.vector import assemble
 from behavior.words import affinity, age, count, distinct, ever, last, mean, rate, recent
 
 SECOND, MINUTE, HOUR, DAY = 10**6, 60 * 10**6, 3600 * 10**6, 86_400 * 10**6

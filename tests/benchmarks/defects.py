@@ -110,7 +110,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("a window one hop too long, one state", ONLINE,
            _changed("behavior.sums:Buckets.read", "if hop <= oldest", "if hop < oldest")),
     Defect("a window one hop too long, many states at once", ONLINE,
-           _changed("behavior.sums:over_windows", "since > -(", "since >= -(")),
+           _changed("behavior.window_sums:Windows._nth", "since > -length", "since >= -length")),
     Defect("hops forgotten one too early", ONLINE,
            _changed("behavior.sums:_prune", "while last <= oldest", "while last <= oldest + 1")),
     Defect("the admission instant taken for the event time", ONLINE,

@@ -7,9 +7,9 @@ import numpy as np
 from behavior import state as states
 from behavior.column import Column
 from behavior.event import Admitted
+from behavior.finals import finalise
 from behavior.plan import View
 from behavior.state import State
-from behavior.vector import finalise
 from tests import oracle
 from tests.properties.strategies import by_instant
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from behavior.column import Column
 from behavior.event import DAY_US, MINUTE_US, Admitted, Event, admit
+from behavior.finals import finalise
 from behavior.plan import View
-from behavior.vector import finalise
 from deployment.archive import to_table
 from tests import oracle
 from tests.feast_plugin.repository import bought
