@@ -39,7 +39,10 @@ class Authority:
         certificate = self._signed(name, key, dns)
         issued = Issued(self.directory / f"{common_name}.pem", self.directory / f"{common_name}.key")
         secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        for file, data in ((issued.key_file, secret), (issued.certificate_file, certificate.public_bytes(Encoding.PEM))):
+        for file, data in (
+            (issued.key_file, secret),
+            (issued.certificate_file, certificate.public_bytes(Encoding.PEM)),
+        ):
             staging = file.with_suffix(".part")
             with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as writing:
                 writing.write(data)
