@@ -13,8 +13,8 @@ from scoring.v1 import scoring_pb2 as wire
 from tests.scoring.small import CATEGORIES, START
 
 MAX_INT64, MIN_INT64 = 2**63 - 1, -(2**63)
-_TEXTS = ("", "a", "x" * 256, "x" * 257, "x" * 70_000, "\x00", "\x7f\n", "ÿ" * 128, "日本語", "\U0001f600" * 65, "../..",
-          "' OR 1=1", "{}", "%s%n", "None", "k1-" + "0" * 32)  # fmt: skip
+_TEXTS = ("", "a", "x" * 256, "x" * 257, "x" * 70_000, "\x00", "\x7f\n", "ÿ" * 128, "日本語", "\U0001f600" * 65,
+          "../..", "' OR 1=1", "{}", "%s%n", "None", "k1-" + "0" * 32)  # fmt: skip
 _ZONES = ("UTC", "America/New_York", "Asia/Tokyo", "Pacific/Apia")
 _BAD_ZONES = ("", "Mars/Olympus", "../../etc/passwd", "America", "A" * 5000, "\x00", "/etc/localtime")
 _NUMBERS = (0, 1, -1, 2**31 - 1, -(2**31), 10_000)

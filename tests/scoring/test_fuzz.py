@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,10 +59,11 @@ def server_process(settings: Settings) -> Iterator[tuple[str, int]]:
         ) as process,
     ):  # fmt: skip
         try:
-            for _ in range(1200):
-                if serves_grpc(Place("127.0.0.1", port, 0)):
-                    break
+            deadline = time.monotonic() + 60
+            while not serves_grpc(Place("127.0.0.1", port, 0)):
                 assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
             yield f"127.0.0.1:{port}", process.pid
             assert process.poll() is None, log.read_text()[-3000:]
             assert serves_grpc(Place("127.0.0.1", port, 0))
