@@ -14,8 +14,9 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_metadata_size", 8 * KIB),
     ("grpc.absolute_max_metadata_size", 8 * KIB),
     # Against overload by one caller: the rest of its calls wait on its own connection. Whoever else calls waits for
-    # the calls in the house: 32 of a millisecond each leave room in a deadline of 100 ms, and keep a core busy.
-    ("grpc.max_concurrent_streams", 32),
+    # the calls in the house: 16 of one or two milliseconds each leave room in a deadline of 100 ms, and keep a core
+    # busy over a network of some milliseconds too. (Calls queue in gRPC before Python sees them, first come first served.)
+    ("grpc.max_concurrent_streams", 16),
     # gRPC's own pushback counts calls that are answered but not yet cleared away, and refuses a client that keeps to
     # the limit of streams: 51 to 72 of 128 calls in one burst failed with it, none without.
     ("grpc.http.overload_protection", 0),
