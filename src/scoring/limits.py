@@ -15,7 +15,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.absolute_max_metadata_size", 8 * KIB),
     # Against overload by one caller: the rest of its calls wait on its own connection. Whoever else calls waits for
     # the calls in the house: 16 of one or two milliseconds each leave room in a deadline of 100 ms, and keep a core
-    # busy over a network of some milliseconds too. (Calls queue in gRPC before Python sees them, first come first served.)
+    # busy over a network of some milliseconds too. (Calls queue in gRPC before Python sees them, the first one first.)
     ("grpc.max_concurrent_streams", 16),
     # gRPC's own pushback counts calls that are answered but not yet cleared away, and refuses a client that keeps to
     # the limit of streams: 51 to 72 of 128 calls in one burst failed with it, none without.
