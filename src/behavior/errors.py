@@ -5,6 +5,9 @@
     │   ├── BadDefinition   a feature definition that cannot be compiled into a plan
     │   └── BundleRefused   a bundle whose bytes, features or golden rows are not what its manifest says
     ├── Unavailable         something that is needed does not answer (Redis, a server); trying again may help
+    ├── Unauthenticated     the server does not know who asks
+    ├── Forbidden           who asks is known, and may not do this
+    ├── Exhausted           who asks is above a limit; the same call may succeed after a pause
     ├── Fenced              another process has taken the partition over; this one must stop writing
     └── NotExact            a verification found a difference where there must be none
 
@@ -30,6 +33,23 @@ class BundleRefused(BadInput):
 
 class Unavailable(OpportuneError):
     """Something that is needed does not answer; trying again may help."""
+
+
+class Unauthenticated(OpportuneError):
+    """The server does not know who asks."""
+
+
+class Forbidden(OpportuneError):
+    """Who asks is known, and may not do this."""
+
+
+class Exhausted(OpportuneError):
+    """Who asks is above the limit of this name; the same call may succeed after `retry_after_ms`."""
+
+    def __init__(self, message: str, limit: str, retry_after_ms: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.retry_after_ms = retry_after_ms
 
 
 class Fenced(OpportuneError):

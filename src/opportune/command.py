@@ -25,7 +25,7 @@ class Verb(NamedTuple):
 # Every verb, in the order of a first session: a new one is one line here. Its module is imported when it is called.
 VERBS = (
     Verb("demo", "opportune.verbs.demo:demo", "Show the whole loop on a real year of a real shop."),
-    Verb("key", "opportune.verbs.key:key", "Make the secret keys: for pseudonyms, and for sealing."),
+    Verb("key", "opportune.verbs.key:key", "Make the secret keys, or a caller's token."),
     Verb(
         "import", "opportune.verbs.import_events:import_events", "Read events and catalogues from files of any shape."
     ),

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from behavior.errors import BundleRefused
 from deployment.bundle_store import BundleStore
@@ -22,13 +23,19 @@ def has_model(settings: Settings) -> bool:
 
 
 def children(settings: Settings) -> tuple[Child, ...]:
-    """The processes of a deployment, in the order in which they are stopped."""
+    """The processes of a deployment, in the order in which they are stopped.
+
+    Raises BadInput if the server could not be asked for its health.
+    """
+    from scoring.credentials import Credentials
+
+    ready = partial(serves_grpc if has_model(settings) else answers_grpc, shown=Credentials.of_probe(settings))
 
     def verb(name: str) -> Sequence[str]:
         return (sys.executable, "-m", "opportune", name)
 
     return (
-        Child("serve", verb("serve"), ready=serves_grpc if has_model(settings) else answers_grpc, serves=True),
+        Child("serve", verb("serve"), ready=ready, serves=True),
         Child("fold", verb("fold"), ready=answers_metrics),
         Child("learn", verb("learn"), ready=answers_metrics),
         Child("archive", verb("archive"), ready=answers_metrics),

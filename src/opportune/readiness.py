@@ -7,6 +7,12 @@ A question that is not answered at once is answered no: the supervisor asks agai
 import http.client
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from behavior.errors import BadInput
+
+if TYPE_CHECKING:
+    from scoring.credentials import Credentials
 
 _TIMEOUT_S = 1.0
 
@@ -33,24 +39,26 @@ def answers_metrics(place: Place) -> bool:
         connection.close()
 
 
-def serves_grpc(place: Place) -> bool:
-    """Whether grpc.health.v1 says SERVING for the whole server."""
+def serves_grpc(place: Place, shown: "Credentials | None" = None) -> bool:
+    """Whether grpc.health.v1 says SERVING for the whole server; `shown` to a server with TLS."""
     from grpc_health.v1 import health_pb2
 
-    return bool(_health(place) == health_pb2.HealthCheckResponse.SERVING)
+    return bool(_health(place, shown) == health_pb2.HealthCheckResponse.SERVING)
 
 
-def answers_grpc(place: Place) -> bool:
+def answers_grpc(place: Place, shown: "Credentials | None" = None) -> bool:
     """Whether grpc.health.v1 says anything: the server takes events, whether or not it has a model yet."""
-    return _health(place) is not None
+    return _health(place, shown) is not None
 
 
-def _health(place: Place) -> int | None:
+def _health(place: Place, shown: "Credentials | None") -> int | None:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    from scoring.credentials import Credentials
+
     target = f"[{place.host}]:{place.port}" if ":" in place.host else f"{place.host}:{place.port}"
-    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with (shown or Credentials()).channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
         except grpc.RpcError:
@@ -60,8 +68,18 @@ def _health(place: Place) -> int | None:
 
 def _main() -> None:
     asked, port = sys.argv[1], int(sys.argv[2])
-    ready = {"grpc": serves_grpc, "metrics": answers_metrics}[asked]
-    sys.exit(not ready(Place("127.0.0.1", port, port)))
+    place = Place("127.0.0.1", port, port)
+    sys.exit(not (answers_metrics(place) if asked == "metrics" else _serves_as_set(place)))
+
+
+def _serves_as_set(place: Place) -> bool:
+    from deployment.settings import load
+    from scoring.credentials import Credentials
+
+    try:
+        return serves_grpc(place, Credentials.of_probe(load()))
+    except BadInput as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

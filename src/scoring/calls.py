@@ -8,11 +8,12 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from behavior.errors import BadInput, OpportuneError, Unavailable
+from behavior.errors import BadInput, Exhausted, Forbidden, OpportuneError, Unauthenticated, Unavailable
 from deployment.connections import PASSING
 from deployment.pseudonym import Pseudonyms
 from scoring import metrics
 from scoring.collect import Collect
+from scoring.door import Door
 from scoring.memory import NotReady
 from scoring.score import Scoring, score
 from scoring.v1 import scoring_pb2 as wire
@@ -26,6 +27,9 @@ LONGEST_CALL_S = 2.0
 # What an error means to a caller; the first that fits.
 STATUS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], grpc.StatusCode], ...] = (
     (BadInput, grpc.StatusCode.INVALID_ARGUMENT),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
+    (Forbidden, grpc.StatusCode.PERMISSION_DENIED),
+    (Exhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotReady, grpc.StatusCode.FAILED_PRECONDITION),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
     (PASSING, grpc.StatusCode.UNAVAILABLE),
@@ -57,8 +61,8 @@ class Servicer:
         return write_outcomes(outcomes)
 
 
-def handlers(servicer: Servicer) -> Any:
-    """The service's methods as gRPC calls them."""
+def handlers(servicer: Servicer, door: Door) -> Any:
+    """The service's methods as gRPC calls them, behind the door."""
     methods: dict[str, tuple[Callable[[Any], Awaitable[Any]], Any, Any]] = {
         "Score": (servicer.score, wire.ScoreRequest, wire.ScoreResponse),
         "Track": (servicer.track, wire.TrackRequest, wire.TrackResponse),
@@ -67,8 +71,7 @@ def handlers(servicer: Servicer) -> Any:
         SERVICE,
         {
             name: grpc.unary_unary_rpc_method_handler(
-                answering(name, handle),
-                request_deserializer=guarded(request.FromString),
+                answering(name, handle, guarded(request.FromString), door),
                 response_serializer=response.SerializeToString,
             )
             for name, (handle, request, response) in methods.items()
@@ -88,28 +91,44 @@ def guarded(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return parse_or_none
 
 
-def answering(method: str, handle: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-    """The method within its deadline, timed and counted, with its errors as gRPC has them."""
+def answering(
+    method: str, handle: Callable[[Any], Awaitable[Any]], parse: Callable[[bytes], Any], door: Door
+) -> Callable[[bytes, Any], Awaitable[Any]]:
+    """The method within its deadline, timed and counted, with its errors as gRPC has them.
 
-    async def call(message: Any, context: Any) -> Any:
+    Bytes are parsed here and not by gRPC, which would do it before anybody asked who sent them.
+    """
+
+    async def call(data: bytes, context: Any) -> Any:
         code, detail = grpc.StatusCode.CANCELLED, ""
+        hints: tuple[tuple[str, str], ...] = ()
         try:
-            if message is None:
-                raise BadInput(f"the bytes sent are no {method}Request; compile the client from this server's proto")
-            remaining = context.time_remaining()
-            async with asyncio.timeout(LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)):
-                with metrics.STAGES.labels(method, "all").time():
-                    answer = await handle(message)
+            with door.passage(method.lower(), context):
+                message = parse(data)
+                if message is None:
+                    raise BadInput(
+                        f"the bytes sent are no {method}Request; compile the client from this server's proto"
+                    )
+                remaining = context.time_remaining()
+                async with asyncio.timeout(LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)):
+                    with metrics.STAGES.labels(method, "all").time():
+                        answer = await handle(message)
             code = grpc.StatusCode.OK
         except Exception as error:
             code, detail = status_of(error)
+            hints = hints_of(error)
         finally:
             metrics.REQUESTS.labels(method, code.name).inc()
         if code is not grpc.StatusCode.OK:
-            await context.abort(code, detail)
+            await context.abort(code, detail, hints)
         return answer
 
     return call
+
+
+def hints_of(error: Exception) -> tuple[tuple[str, str], ...]:
+    """What goes along with the status of an error, as trailing metadata: when to try again."""
+    return (("retry-after-ms", str(error.retry_after_ms)),) if isinstance(error, Exhausted) else ()
 
 
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:

@@ -16,8 +16,9 @@ from typing import Any, Self
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from behavior.errors import BadInput, OpportuneError, Unavailable
+from behavior.errors import BadInput, Forbidden, OpportuneError, Unauthenticated, Unavailable
 from behavior.event import PURPOSES, SECOND_US
+from scoring.credentials import Credentials
 from scoring.v1 import scoring_pb2 as wire
 from scoring.v1.scoring_pb2_grpc import ScoringStub
 
@@ -45,16 +46,25 @@ _OPTIONS = (
 )
 
 
+_REFUSALS = {
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: Forbidden,
+}
+
+
 class Client:
     """Talks to one server.
 
     deadline_s    how long a call may take with all its repetitions, unless the call says otherwise
+    credentials   what is shown to the server, and by what it is trusted; without TLS and token unless given
     """
 
-    def __init__(self, address: str, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, address: str, *, deadline_s: float = DEADLINE_S, credentials: Credentials | None = None) -> None:
         self.address = address
         self._deadline_s = deadline_s
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        shown = credentials or Credentials()
+        self._metadata = shown.metadata(address)
+        self._channel = shown.channel(address, _OPTIONS)
         self._stub = ScoringStub(self._channel)
 
     def score(
@@ -116,7 +126,8 @@ class Client:
 
     def _call(self, method: Any, request: Any, deadline_s: float | None) -> Any:
         try:
-            return method(request, timeout=self._deadline_s if deadline_s is None else deadline_s)
+            timeout = self._deadline_s if deadline_s is None else deadline_s
+            return method(request, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._told(error) from None
 
@@ -128,6 +139,8 @@ class Client:
             return Unavailable(f"the server at {self.address} is unavailable: {detail}")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Unavailable(f"the server at {self.address} did not answer in time; give a longer deadline")
+        if code in _REFUSALS:
+            return _REFUSALS[code](detail)
         return OpportuneError(f"the server at {self.address} answered {code.name}: {detail}")
 
 

@@ -24,6 +24,13 @@ DEGRADED = Counter("opportune_degraded_total", "Answers that had to do without s
 SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.")
 BUNDLES_REFUSED = Counter("opportune_bundles_refused_total", "Bundles that could not be taken over.")
 REFRESH_FAILED = Counter("opportune_refresh_failed_total", "Polls for changes that Redis did not answer.")
+CALLERS = Counter(
+    "opportune_caller_calls_total", "Calls held against the access file.", ["caller", "method", "outcome"]
+)
+ACCESS_REFUSED = Counter("opportune_access_files_refused_total", "Access files that could not be taken over.")
+CERTIFICATE_EXPIRES = Gauge(
+    "opportune_certificate_expires_seconds", "End of the server's certificate, seconds since 1970; 0 without TLS."
+)
 BUNDLE = Gauge("opportune_bundle_info", "1 for the bundle that serves.", ["bundle_id", "target"])
 LEARNER = Gauge("opportune_learner_version", "Version of the learner's weights in use.")
 SNAPSHOT = Gauge("opportune_serving_snapshot_instant_seconds", "Instant of the snapshot in use, seconds since 1970.")
@@ -49,6 +56,11 @@ def observe_outcomes(outcomes: Iterable[Outcome]) -> None:
     """Count what became of events."""
     for outcome in outcomes:
         EVENTS.labels(outcome.fate.status, outcome.fate.reason).inc()
+
+
+def observe_passage(caller: str, method: str, outcome: str) -> None:
+    """Count a call of a caller of the access file; of one that nobody knows, the name is empty."""
+    CALLERS.labels(caller, method, outcome).inc()
 
 
 def observe_answer(answer: Answer) -> None:

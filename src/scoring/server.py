@@ -17,7 +17,6 @@ from typing import Any
 import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from behavior.errors import BadInput, Unavailable
 from deployment.bundles import Bundles
@@ -32,36 +31,37 @@ from scoring import metrics
 from scoring.accounting import Accounting, exposed
 from scoring.calls import SERVICE, Servicer, handlers
 from scoring.collect import Collect
+from scoring.door import Door
 from scoring.entry import join_in
 from scoring.journal import Journal
+from scoring.limits import SERVER_OPTIONS
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
 from scoring.pressure import Pressure
 from scoring.process import expose_metrics, is_cancelled, log_to_stderr
+from scoring.reflection import add_reflection
 from scoring.score import Scoring
+from scoring.tls import refuse_exposed, server_credentials
 
 _log = logging.getLogger("opportune.serve")
 POLL_S = 0.2
 # Clients need this long to notice NOT_SERVING before connections go away; without it some calls fail.
 NOTICE_S = 1.0
 GRACE_S = 5.0
-_OPTIONS = [
-    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    # Against overload by one caller: the rest of its calls wait on its own connection.
-    ("grpc.max_concurrent_streams", 100),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-]
 
 
 class Server:
     """One server of a deployment.
 
-    Making it raises BadInput (no plan, no key, another plan in Redis) or Unavailable (no Redis).
+    Making it raises BadInput (no plan, no key, another plan in Redis, a bad certificate or access file, an address that
+    is open to all) or Unavailable (no Redis).
     """
 
     def __init__(self, settings: Settings) -> None:
+        refuse_exposed(settings)
         self._settings = settings
+        self._door = Door(settings, metrics.observe_passage, metrics.ACCESS_REFUSED.inc)
+        self._credentials = server_credentials(settings, metrics.CERTIFICATE_EXPIRES.set)
         self._keys = Keys(settings.redis_prefix, settings.partitions)
         self._pseudonyms = Pseudonyms.load(settings.key_file)
         self._sealing = Sealing.load(settings.sealing_key_file)
@@ -96,7 +96,7 @@ class Server:
         )
         states = metrics.TimedStates(client, self._keys, plans)
         scoring = Scoring(states, clock, memory, journal)
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(options=SERVER_OPTIONS)
         collect = Collect(log, clock, self._pseudonyms, self._sealing, settings)
         servicer = Servicer(scoring, collect, self._pseudonyms)
         port = await self._start(server, servicer)
@@ -116,12 +116,13 @@ class Server:
             await client.aclose()
 
     async def _start(self, server: Any, servicer: Servicer) -> int:
-        server.add_generic_rpc_handlers((handlers(servicer),))
+        server.add_generic_rpc_handlers((handlers(servicer, self._door),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        port = bind(server, self._settings.host, self._settings.port)
+        if self._settings.reflection:
+            add_reflection(server, (SERVICE, health.SERVICE_NAME), self._door)
+        port = bind(server, self._settings.host, self._settings.port, self._credentials)
         await server.start()
         _log.info("listening on %s:%d, not serving yet", self._settings.host, port)
         return port
@@ -131,6 +132,7 @@ class Server:
         answered = True
         while not is_cancelled():
             try:
+                self._door.refresh()
                 await memory.refresh()
                 now = await clock.now()
                 answered = True
@@ -161,8 +163,8 @@ class Server:
         await server.stop(GRACE_S)
 
 
-def bind(server: Any, host: str, port: int) -> int:
-    """Let the server listen; returns the port, chosen freely for 0.
+def bind(server: Any, host: str, port: int, credentials: Any = None) -> int:
+    """Let the server listen, with TLS if there are credentials; returns the port, chosen freely for 0.
 
     Raises BadInput if another process listens there. (Sharing a port is possible and sometimes wanted; with a process
     of another deployment it would answer every other call with somebody else's data.)
@@ -171,6 +173,8 @@ def bind(server: Any, host: str, port: int) -> int:
     if port and _listens(host, port):
         raise BadInput(f"another process listens on {target}; stop it, or set OPPORTUNE_PORT to a free port")
     try:
+        if credentials is not None:
+            return int(server.add_secure_port(target, credentials))
         return int(server.add_insecure_port(target))
     except RuntimeError:
         raise BadInput(

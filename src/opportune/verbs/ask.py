@@ -2,15 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
 from behavior.errors import BadInput
-from deployment.settings import Settings, load
+from deployment.settings import load
 from opportune.addresses import attached
+
+if TYPE_CHECKING:
+    from scoring.client import Client
 
 
 def score(
@@ -38,10 +41,9 @@ def score(
     as_json
         Print the whole answer as one JSON object.
     """
-    from scoring.client import Client
     from scoring.render import show, to_json
 
-    with Client(_address(attached(load()))) as client:
+    with _client() as client:
         answer = client.score(user, candidates=candidates, top_k=top, explain=explain)
     if as_json:
         print(to_json(answer))
@@ -61,21 +63,24 @@ def track(file: Path | None = None) -> None:
     file
         File of JSON lines. Default: standard input.
     """
-    from scoring.client import Client
     from scoring.v1 import scoring_pb2 as wire
 
     events = [_event(number, line) for number, line in enumerate(_lines(file), start=1) if line.strip()]
     if not events:
         raise BadInput("there is no event to send; give one JSON object per line")
-    with Client(_address(attached(load()))) as client:
+    with _client() as client:
         for start in range(0, len(events), 500):
             for result in client.track(events[start : start + 500]):
                 status = wire.Result.Status.Name(result.status).removeprefix("STATUS_").lower()
                 print(" ".join(part for part in (status, result.reason, result.message) if part))
 
 
-def _address(settings: Settings) -> str:
-    return f"{settings.host}:{settings.port}"
+def _client() -> "Client":
+    from scoring.client import Client
+    from scoring.credentials import Credentials
+
+    settings = attached(load())
+    return Client(f"{settings.host}:{settings.port}", credentials=Credentials.of(settings))
 
 
 def _lines(file: Path | None) -> list[str]:

@@ -58,6 +58,9 @@ class ScoringServicer:
         FAILED_PRECONDITION   there is no trained model or no snapshot yet; the message says what to run
         DEADLINE_EXCEEDED     the caller's deadline passed first
         UNAVAILABLE           the state does not answer; trying again may help
+        UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED
+        the server has an access file, and the caller is not in it, may not do this, or is above its
+        limits (then `retry-after-ms` in the trailing metadata says when to come back)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -69,6 +72,8 @@ class ScoringServicer:
 
         INVALID_ARGUMENT      the message cannot be read, or has more than 1000 events
         UNAVAILABLE           the log did not take all events; send the same call again
+        UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED
+        as for Score
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
