@@ -33,7 +33,6 @@ from tests.benchmarks.histogram import Histogram
 METHOD = "/scoring.v1.Scoring/Score"
 # A call that started later than this after the instant it was meant for: the generator itself was too slow.
 LATE_US = 1_000.0
-_WARMING = 20
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),  # else channels to one address share one connection
@@ -94,7 +93,7 @@ class Load(msgspec.Struct):
 
 
 def arrivals(rate_per_s: float, seconds: float, seed: int) -> np.ndarray:
-    """Instants of a Poisson process within [0, seconds), float64 in seconds: gaps are exponential with mean 1 / rate."""
+    """Instants of a Poisson process within [0, seconds), float64 in seconds: exponential gaps of mean 1 / rate."""
     draw = np.random.default_rng(seed)
     found = np.zeros(0)
     while not len(found) or found[-1] < seconds:
@@ -202,7 +201,7 @@ def _count(counts: dict[str, int], name: str) -> None:
     counts[name] = counts.get(name, 0) + 1
 
 
-# -------------------------------------------------------------------------------------------------- the process around it
+# ------------------------------------------------------------------------------------------------ the process around it
 
 
 class Generator:

@@ -6,7 +6,7 @@ production. What runs: Redis with `appendfsync always`, `serve`, and `fold`, wit
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from behavior.event import DAY_US
 from deployment.archive import Archive
 from deployment.clock import system_now
+from deployment.pseudonym import Pseudonyms
 from deployment.settings import Settings, load
 from opportune.demonstration import TODAY, ZONE, _data_directory
 from opportune.processes import children
@@ -45,18 +46,26 @@ def present(home: Path) -> Iterator[Running]:
             yield deployment
 
 
-def households() -> list[str]:
-    """The ids of all users of the year as a client knows them, in order."""
+def known_households(live: Settings, number: int) -> list[str]:
+    """So many ids of users as a client knows them, spread over all that the deployment knows something of."""
     table = pq.read_table(_data_directory() / "transactions.parquet", columns=["household_id"])
-    return [str(number) for number in sorted(pc.unique(table["household_id"]).to_pylist())]
+    names = [str(each) for each in sorted(pc.unique(table["household_id"]).to_pylist())]
+    pseudonyms, known = Pseudonyms.load(live.key_file), _distinct(live, "user_id")
+    names = [name for name in names if pseudonyms.user(name) in known]
+    return names[:: len(names) // number][:number]
 
 
-def categories(archive: Archive) -> list[str]:
-    """Every category of the year, in order."""
-    found: set[str] = set()
+def categories(live: Settings) -> list[str]:
+    """Every category that the deployment knows something of, in order."""
+    return sorted(_distinct(live, "category"))
+
+
+def _distinct(live: Settings, column: str) -> set[str]:
+    archive = archive_of(live)
+    found: set[str | None] = set()
     for number in range(archive.partitions):
-        found |= set(pc.unique(archive.read(number, columns=["category"])["category"]).to_pylist())
-    return sorted(name for name in found if name)
+        found |= set(pc.unique(archive.read(number, columns=[column])[column]).to_pylist())
+    return {each for each in found if each}
 
 
 def moved(table: pa.Table, by_us: int) -> pa.Table:
@@ -87,8 +96,3 @@ def _copy(year: Archive, live: Archive, until: int, by_us: int, tell: Tell) -> N
             if table.num_rows:
                 pq.write_table(table, staging / f"p={number:03d}.parquet", compression="zstd")
             tell("moving the year", number + 1, year.partitions)
-
-
-def users_of(names: Sequence[str], number: int) -> list[str]:
-    """So many of the names, spread over all of them."""
-    return list(names[:: max(1, len(names) // number)][:number])

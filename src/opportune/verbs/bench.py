@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, str] = {
     "parity": "offline, online and a naive oracle, compared bit for bit; and planted defects that must be caught",
     "onnx": "raw margins of ONNX Runtime beside LightGBM's, on rows made to find differences",
     "reference": "our propensities beside a plain LightGBM on hand-made window counts, on the same rows",
+    "score": "what a Score costs beside an empty RPC and beside a scorer as one first writes it, and its stages",
     "serving": "latency of Score, and how soon a tracked event shows in it, beside the floor of the log itself",
 }
 _ROOT = Path(__file__).parents[3]
