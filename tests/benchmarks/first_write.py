@@ -48,7 +48,9 @@ class FirstWrite:
         margins = self._booster.predict(self._rows(request.user_id, names), raw_score=True, num_threads=1)
         if self._manifest.calibration is not None:
             margins = self._manifest.calibration.margins(np.asarray(margins, dtype=np.float32))
-        best = np.argsort(-np.asarray(margins), kind="stable")[: request.top_k or None]
+        best = np.lexsort((names, -np.asarray(margins)))[
+            : request.top_k or None
+        ]  # equal ones in the order of their ids
         target, calibrated = self._manifest.target, self._manifest.calibrated
         response = wire.ScoreResponse(bundle_id=self._manifest.bundle_id)
         for position, place in enumerate(best.tolist(), 1):
