@@ -14,6 +14,7 @@ from behavior.served import Served, Shown
 from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from scoring.candidates import Candidates
 from scoring.factors import Weighed
+from scoring.stages import timed
 
 FeatureValue = int | float | str | None
 
@@ -101,6 +102,7 @@ class Scored:
     weighed: Sequence[Weighed]
     scores: np.ndarray
 
+    @timed("rank")
     def ranked(self, top_k: int, features: Mapping[str, Sequence[FeatureValue]]) -> tuple[Ranked, ...]:
         """The best `top_k` (0 for all), best first; equal scores in the order of their ids."""
         order = rank(self.scores, self.candidates.ids, top_k)

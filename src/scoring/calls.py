@@ -16,11 +16,13 @@ from scoring.collect import Collect
 from scoring.door import Door
 from scoring.memory import NotReady
 from scoring.score import Scoring, score
+from scoring.stages import STAGES, timed
 from scoring.v1 import scoring_pb2 as wire
 from scoring.wire import read_request, write_answer, write_outcomes
 
 _log = logging.getLogger("opportune.serve")
 SERVICE = "scoring.v1.Scoring"
+_read, _write = timed("request")(read_request), timed("write")(write_answer)
 # A call without a deadline of its own, and one with a longer one, gets this much.
 LONGEST_CALL_S = 2.0
 
@@ -49,10 +51,9 @@ class Servicer:
 
     async def score(self, message: wire.ScoreRequest) -> wire.ScoreResponse:
         """Rank candidates for a user."""
-        answer = await score(read_request(message, self._pseudonyms), self._scoring)
+        answer = await score(_read(message, self._pseudonyms), self._scoring)
         metrics.observe_answer(answer)
-        with metrics.STAGES.labels("Score", "write").time():
-            return write_answer(answer)
+        return _write(answer)
 
     async def track(self, message: wire.TrackRequest) -> wire.TrackResponse:
         """Take events into the log."""
@@ -98,6 +99,7 @@ def answering(
 
     Bytes are parsed here and not by gRPC, which would do it before anybody asked who sent them.
     """
+    whole = STAGES.labels(method, "all")
 
     async def call(data: bytes, context: Any) -> Any:
         code, detail = grpc.StatusCode.CANCELLED, ""
@@ -111,7 +113,7 @@ def answering(
                     )
                 remaining = context.time_remaining()
                 async with asyncio.timeout(LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)):
-                    with metrics.STAGES.labels(method, "all").time():
+                    with whole.time():
                         answer = await handle(message)
             code = grpc.StatusCode.OK
         except Exception as error:

@@ -14,6 +14,7 @@ from behavior.moment import Moment
 from scoring.candidates import Candidates
 from scoring.placements import Placement
 from scoring.request import ScoreRequest
+from scoring.stages import timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ FACTORS: tuple[Factor, ...] = (
 )  # fmt: skip
 
 
+@timed("factors")
 def weigh(evidence: Evidence, factors: Sequence[Factor] = FACTORS) -> list[Weighed]:
     """Each factor's values and contributions, in the order in which they are added.
 

@@ -1,24 +1,25 @@
 """What the server tells Prometheus, and where it is wrapped around the work."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 
-from prometheus_client import Counter, Gauge, Histogram
+import numpy as np
+from prometheus_client import Counter, Gauge
 
+from behavior.column import Column
 from behavior.event import SECOND_US
+from behavior.moment import Moment
 from behavior.plan import Plan
 from deployment.bundles import Bundles
 from scoring.answer import Answer
 from scoring.collect import Outcome
+from scoring.journal import Journal
 from scoring.memory import Held
 from scoring.model import Bundle, load_bundle
+from scoring.stages import timed, timed_async
 from scoring.states import ReadState, States
 
-# From a fifth of a millisecond to a second: the span between a warm answer and a deadline.
-_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0)
-
 REQUESTS = Counter("opportune_requests_total", "Calls answered.", ["method", "code"])
-STAGES = Histogram("opportune_stage_seconds", "Time spent per call and stage.", ["method", "stage"], buckets=_BUCKETS)
 EVENTS = Counter("opportune_events_total", "Events answered by Track.", ["result", "reason"])
 DEGRADED = Counter("opportune_degraded_total", "Answers that had to do without something.", ["reason"])
 SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.")
@@ -40,16 +41,36 @@ STALENESS = Gauge("opportune_serving_snapshot_age_seconds", "Age of the snapshot
 class TimedStates(States):
     """States whose reads are timed."""
 
+    @timed_async("state")
     async def read(self, user_id: str) -> ReadState:
         """As `States.read`."""
-        with STAGES.labels("Score", "state").time():
-            return await States.read(self, user_id)
+        return await States.read(self, user_id)
+
+
+class TimedJournal(Journal):
+    """A journal whose taking over of answers is timed; writing them is after the answer and in nobody's way."""
+
+    @timed("journal")
+    def record(self, answer: Answer) -> None:
+        """As `Journal.record`."""
+        Journal.record(self, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class TimedBundle(Bundle):
+    """A bundle whose rows are timed as they are laid out."""
+
+    @timed("assemble")
+    def assemble(self, finals: Mapping[str, Column], moment: Moment, categories: Sequence[str]) -> np.ndarray:
+        """As `Bundle.assemble`."""
+        return Bundle.assemble(self, finals, moment, categories)
 
 
 def load_timed(bundles: Bundles, name: str, plan: Plan) -> Bundle:
-    """As `load_bundle`, with predictions timed."""
+    """As `load_bundle`, with rows and predictions timed."""
     bundle = load_bundle(bundles, name, plan)
-    return replace(bundle, predict=STAGES.labels("Score", "model").time()(bundle.predict))
+    given = {field.name: getattr(bundle, field.name) for field in fields(bundle)}
+    return TimedBundle(**given | {"predict": timed("model")(bundle.predict)})
 
 
 def observe_outcomes(outcomes: Iterable[Outcome]) -> None:

@@ -27,6 +27,7 @@ from scoring.journal import Journal
 from scoring.memory import Held, Memory
 from scoring.model import Bundle
 from scoring.request import ScoreRequest
+from scoring.stages import timed
 from scoring.states import States
 
 # A snapshot that lags by more of its intervals than this is declared stale.
@@ -84,6 +85,7 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
     return answer
 
 
+@timed("columns")
 def finals_of(held: Held, state: UserState, candidates: Candidates, as_of: int) -> Finals:
     """Final values of every view that the bundle, personas or the moment need.
 
@@ -104,6 +106,7 @@ def finals_of(held: Held, state: UserState, candidates: Candidates, as_of: int) 
     return Finals(blocks)
 
 
+@timed("moment")
 def moment_of(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping[str, Column], as_of: int) -> Moment:
     """The request's instant and offset: stated, else the user's last known, else the zone that the model learned in."""
     t = np.array([as_of], dtype=np.int64)
@@ -121,6 +124,7 @@ def _offset(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping[s
     return int(offsets_at(bundle.zone, t)[0])
 
 
+@timed("persona")
 def persona_of(personas: Personas | None, plan: Plan, finals: Mapping[str, Column]) -> str:
     """The name of the user's persona; empty without personas, or while a rebuild moves to other definitions."""
     if personas is None or not fits(personas, plan):

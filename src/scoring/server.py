@@ -33,7 +33,6 @@ from scoring.calls import SERVICE, Servicer, handlers
 from scoring.collect import Collect
 from scoring.door import Door
 from scoring.entry import join_in
-from scoring.journal import Journal
 from scoring.limits import SERVER_OPTIONS
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
@@ -82,7 +81,7 @@ class Server:
         log = LogWriter(
             client, self._keys, settings.lateness_horizon_h, settings.dead_letters, check_room=pressure.check
         )
-        journal = Journal(log, settings.partitions, metrics.SERVED_LOST.inc)
+        journal = metrics.TimedJournal(log, settings.partitions, metrics.SERVED_LOST.inc)
         plans = Plans(self._keys)
         memory = Memory(
             client,

@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, str] = {
     "onnx": "raw margins of ONNX Runtime beside LightGBM's, on rows made to find differences",
     "reference": "our propensities beside a plain LightGBM on hand-made window counts, on the same rows",
     "overload": "whether a caller keeps a deadline of 100 ms while another one floods the server, which has one core",
+    "score": "what a Score costs beside an empty RPC and beside a scorer as one first writes it, and its stages",
     "serving": "latency of Score, and how soon a tracked event shows in it, beside the floor of the log itself",
 }
 _ROOT = Path(__file__).parents[3]
