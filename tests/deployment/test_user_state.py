@@ -1,11 +1,13 @@
 """A user's hash, as one read returns it: the scorer and the Feast plug-in take values from it with these functions."""
 
+import numpy as np
+
 from behavior.column import Column
 from behavior.event import DAY_US, PERSONALIZATION, Admitted, Event
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
 from behavior.state import encode, fold
 from behavior.words import age, count
-from deployment.user_state import UserState, columns, state_field
+from deployment.user_state import UserState, rows_of, state_field
 
 T = 20_000 * DAY_US
 FEATURES = tuple(FeatureDefinition(each.name, each) for each in (count("purchase", over="24h"), age("purchase")))
@@ -82,11 +84,15 @@ def test_values_are_final_and_fall_by_themselves() -> None:
         assert [column.valid.tolist() for column in gone.values()] == [[False], [False]]
 
 
-def test_columns_of_stored_states() -> None:
-    """One row per state, in order; no state is missing. A view of everybody answers from its last whole interval."""
+def test_rows_of_stored_states() -> None:
+    """Each candidate has the values of its row, or none. Everybody is read at whole minutes."""
     state = stored("TEA").fields[state_field(PAIRS, "TEA")]
-    found = columns(PAIRS, [None, state, None, state], T + 1)
-    assert counts(found) == [None, 1, None, 1]
+    found = rows_of(PAIRS, [state], T + 1, np.array([1, 0, 1, 0]))
+    name = next(ref for ref in found.refs if ref.endswith("count_24h"))
+    assert found.column(name).valid.tolist() == [False, True, False, True]
+    assert found.float32((name,))[:, 0].tolist()[1::2] == [1.0, 1.0]
+    assert np.isnan(found.float32((name,))[::2]).all()
     everybody = PLAN.view("everybody")
     data = encode(everybody, fold(everybody, None, bought("TEA")))
-    assert columns(everybody, [data], T + 90_000_000)["everybody:purchase_age_s"].values.tolist() == [60.0]
+    age = "everybody:purchase_age_s"
+    assert rows_of(everybody, [data], T + 90_000_000, None).float32((age,)).tolist() == [[60.0]]
