@@ -30,7 +30,7 @@ from scoring.placements import (
     Placements,
     Source,
 )
-from scoring.signals import signals_of
+from scoring.signals import MADE_BY, signals_of
 
 _LARGEST_BYTES = 4 * 1024 * 1024
 
@@ -69,14 +69,12 @@ def read_placements(path: Path, data: bytes) -> Placements:
 def unmade(placements: Placements, plan: Plan) -> list[str]:
     """What placements weigh and the plan has no features for: such factors are left out of the answers."""
     signals = signals_of(plan)
-    absent = {
-        factor.name: [each for each in factor.reads if not signals.refs(each)] for factor in FACTORS if factor.reads
-    }
+    absent = {factor.name: [MADE_BY[each] for each in factor.reads if not signals.refs(each)] for factor in FACTORS}
     return [
-        f"{name}: {factor} is left out, the plan has no {', '.join(absent[factor])}"
+        f"{name}: {factor} is left out, the plan has no {' and no '.join(absent[factor])}"
         for name, placement in {"default": placements.default, **placements.named}.items()
         for factor, weight in placement.weights.items()
-        if weight and absent.get(factor)
+        if weight and absent[factor]
     ]
 
 

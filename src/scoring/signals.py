@@ -10,6 +10,15 @@ from behavior.plan import Plan
 # The windows in which purchases are counted, the first that a plan has.
 WINDOWS = ("30d", "90d", "7d", None)
 LIKE, DISLIKE = "like", "dislike"
+# What a view must have for each signal that a factor is made from.
+MADE_BY = {
+    "pair_count": 'count("purchase", over=W) of a user in a category',
+    "user_count": 'count("purchase", over=W) of a user, W the same',
+    "pair_ages": "age(...) of a user in a category",
+    "likes": 'count("like") of a user in a category',
+    "dislikes": 'count("dislike") of a user in a category',
+    "recent": "recent(...) of a user",
+}
 
 
 @dataclass(frozen=True, slots=True)
