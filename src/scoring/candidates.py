@@ -38,9 +38,9 @@ def candidates_of(
     request: ScoreRequest, placement: Placement, standing: Standing, state: UserState, as_of: int
 ) -> Candidates:
     """The candidates of a request. Raises BadInput if it names none and no source of the placement has any."""
-    if request.ids:
-        kind, ids, sources = request.kind, request.ids, (OF_REQUEST,)
-    else:
+    kind, ids = request.kind, request.ids
+    sources: tuple[str, ...] = (OF_REQUEST,)
+    if not ids:
         kind = placement.kind
         ids, sources = _offered(placement, standing, state, as_of)
     if kind == CATEGORY:

@@ -48,7 +48,8 @@ class Standing:
 
     def shares_of(self, categories: Sequence[str]) -> np.ndarray:
         """Everybody's smoothed share of each category, float64[n], above 0; of an unknown one a small share."""
-        return self.category_shares[_rows(self.category_rows, categories)]
+        found: np.ndarray = self.category_shares[_rows(self.category_rows, categories)]
+        return found
 
     def popularity(self, kind: str, ids: Sequence[str], categories: Sequence[str]) -> np.ndarray:
         """How much more than the average of its kind each is bought, float64[n], in logits.
@@ -58,10 +59,13 @@ class Standing:
         """
         among = self.shares_of(categories)
         if kind == CATEGORY:
-            return np.log(among * len(self.category_shares))
-        siblings = np.maximum(self.items_within[_rows(self.category_rows, categories)], 1)
-        counts = self.item_counts[_rows(self.item_rows, ids)]
-        return np.log(shares(counts, among / siblings, self.bought, CROWD_PRIOR) * len(self.item_counts))
+            over_average = among * len(self.category_shares)
+        else:
+            siblings = np.maximum(self.items_within[_rows(self.category_rows, categories)], 1)
+            counts = self.item_counts[_rows(self.item_rows, ids)]
+            over_average = shares(counts, among / siblings, self.bought, CROWD_PRIOR) * len(self.item_counts)
+        lifted: np.ndarray = np.log(over_average)
+        return lifted
 
     def marks(self, kind: str, thing: str, category: str) -> tuple[str, ...]:
         """What nothing is known of: `unknown_item`, `unknown_category`; nothing of kinds that no view is about."""
