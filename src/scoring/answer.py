@@ -13,8 +13,11 @@ from behavior.moment import Moment
 from behavior.served import Served, Shown
 from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from scoring.candidates import Candidates
+from scoring.diversity import diversified
 from scoring.factors import Weighed
+from scoring.placements import Diversity
 from scoring.stages import timed
+from scoring.standing import Standing
 
 FeatureValue = int | float | str | None
 
@@ -46,6 +49,8 @@ class Ranked:
     propensity   sigmoid of the margin, of the calibrated one if the bundle has a calibration
     vector       the model's row, float32 little-endian
     features     what the row was made from, by input; empty unless asked for
+    marks        what nothing is known of: `unknown_item`, `unknown_category`
+    relevance_position   its place by score alone, from 1; another than its own where diversity has moved it
     """
 
     kind: str
@@ -58,13 +63,16 @@ class Ranked:
     propensity: float
     vector: bytes
     features: Mapping[str, FeatureValue]
+    marks: tuple[str, ...] = ()
+    relevance_position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A ranked answer and all that it was made with; instants in µs UTC, `offset` of the user's partition.
 
-    `persona` is empty where there are none.
+    `persona` is empty where there are none; `candidates_from` are the sources of what was ranked; `placements_id` is of
+    the placements' file, empty without one.
     """
 
     request_id: str
@@ -80,6 +88,8 @@ class Answer:
     ranked: tuple[Ranked, ...]
     degraded: tuple[Degradation, ...]
     persona: str = ""
+    candidates_from: tuple[str, ...] = ()
+    placements_id: str = ""
 
     @property
     def calibrated(self) -> bool:
@@ -103,41 +113,65 @@ class Scored:
     scores: np.ndarray
 
     @timed("rank")
-    def ranked(self, top_k: int, features: Mapping[str, Sequence[FeatureValue]]) -> tuple[Ranked, ...]:
-        """The best `top_k` (0 for all), best first; equal scores in the order of their ids."""
-        order = rank(self.scores, self.candidates.ids, top_k)
+    def ranked(
+        self,
+        top_k: int,
+        features: Mapping[str, Sequence[FeatureValue]],
+        standing: Standing,
+        diversity: Diversity | None = None,
+    ) -> tuple[Ranked, ...]:
+        """The best `top_k` (0 for all), best first, equal scores in the order of their ids; mixed, if that is asked."""
+        kind, ids, categories = self.candidates.kind, self.candidates.ids, self.candidates.categories
+        order, by_score = self._order(top_k, diversity)
         rows = self.vector[order].astype("<f4", copy=False)
-        values = [each.values[order].tolist() for each in self.weighed]
-        contributions = [each.contributions[order].tolist() for each in self.weighed]
-        names = [(each.name, each.weight) for each in self.weighed]
-        believed = self.believed[order].tolist()
-        shares = zip(zip(*values, strict=True), zip(*contributions, strict=True), strict=True)
         columns = zip(
-            order, self.scores[order].tolist(), self.margins[order].tolist(), self.residuals[order].tolist(), shares,
-            strict=True,
+            order, by_score, rows, self.scores[order].tolist(), self.margins[order].tolist(),
+            self.residuals[order].tolist(), self.believed[order].tolist(), self._addends(order), strict=True,
         )  # fmt: skip
         return tuple(
             Ranked(
-                kind=self.candidates.kind,
-                id=self.candidates.ids[place],
-                category=self.candidates.categories[place],
+                kind=kind,
+                id=ids[place],
+                category=categories[place],
                 score=score,
-                addends=tuple(
-                    Addend(name, value, weight, contribution)
-                    for (name, weight), value, contribution in zip(names, *shared, strict=True)
-                ),
+                addends=addends,
                 margin=margin,
                 residual=residual,
-                propensity=propensity_of(believed[position]),
-                vector=rows[position].tobytes(),
-                features={name: known[place] for name, known in features.items()},
+                propensity=propensity_of(believed),
+                vector=row.tobytes(),
+                features={name: values[place] for name, values in features.items()},
+                marks=standing.marks(kind, ids[place], categories[place]),
+                relevance_position=position,
             )
-            for position, (place, score, margin, residual, shared) in enumerate(columns)
+            for place, position, row, score, margin, residual, believed, addends in columns
         )
 
+    def _order(self, top_k: int, diversity: Diversity | None) -> tuple[list[int], Sequence[int]]:
+        """The places that are answered, best first, and the position of each by score alone."""
+        if diversity is None:
+            order = rank(self.scores, self.candidates.ids, top_k)
+            return order, range(1, len(order) + 1)
+        order = rank(self.scores, self.candidates.ids)
+        positions = {place: position for position, place in enumerate(order, 1)}
+        order = diversified(order, self.scores, self.candidates.categories, diversity)[: top_k or None]
+        return order, [positions[place] for place in order]
 
-def rank(scores: np.ndarray, candidates: Sequence[str], top_k: int) -> list[int]:
-    """The places of the best candidates, best first; equal scores in the order of their ids.
+    def _addends(self, order: list[int]) -> list[tuple[Addend, ...]]:
+        """What the scores at these places are made of."""
+        shares = [
+            [
+                Addend(each.name, value, each.weight, contribution)
+                for value, contribution in zip(
+                    each.values[order].tolist(), each.contributions[order].tolist(), strict=True
+                )
+            ]
+            for each in self.weighed
+        ]
+        return list(zip(*shares, strict=True)) if shares else [() for _ in order]
+
+
+def rank(scores: np.ndarray, candidates: Sequence[str], top_k: int = 0) -> list[int]:
+    """The places of the best `top_k` candidates (0 for all), best first; equal scores in the order of their ids.
 
     >>> rank(np.array([1.0, 2.0, 2.0]), ["a", "c", "b"], top_k=2)
     [2, 1]

@@ -24,6 +24,7 @@ EVENTS = Counter("opportune_events_total", "Events answered by Track.", ["result
 DEGRADED = Counter("opportune_degraded_total", "Answers that had to do without something.", ["reason"])
 SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.")
 BUNDLES_REFUSED = Counter("opportune_bundles_refused_total", "Bundles that could not be taken over.")
+PLACEMENTS_REFUSED = Counter("opportune_placements_refused_total", "Files of placements that could not be taken over.")
 REFRESH_FAILED = Counter("opportune_refresh_failed_total", "Polls for changes that Redis did not answer.")
 CALLERS = Counter(
     "opportune_caller_calls_total", "Calls held against the access file.", ["caller", "method", "outcome"]
@@ -33,6 +34,7 @@ CERTIFICATE_EXPIRES = Gauge(
     "opportune_certificate_expires_seconds", "End of the server's certificate, seconds since 1970; 0 without TLS."
 )
 BUNDLE = Gauge("opportune_bundle_info", "1 for the bundle that serves.", ["bundle_id", "target"])
+PLACEMENTS = Gauge("opportune_placements_info", "1 for the placements that serve.", ["placements_id"])
 LEARNER = Gauge("opportune_learner_version", "Version of the learner's weights in use.")
 SNAPSHOT = Gauge("opportune_serving_snapshot_instant_seconds", "Instant of the snapshot in use, seconds since 1970.")
 STALENESS = Gauge("opportune_serving_snapshot_age_seconds", "Age of the snapshot in use, on the deployment's clock.")
@@ -94,6 +96,8 @@ def observe_held(held: Held, now: int) -> None:
     """Tell what is in use at `now` (µs)."""
     BUNDLE.clear()
     BUNDLE.labels(held.bundle.bundle_id, held.bundle.target).set(1)
+    PLACEMENTS.clear()
+    PLACEMENTS.labels(held.placements.placements_id).set(1)
     LEARNER.set(held.residuals.version)
     SNAPSHOT.set(held.snapshot.s / SECOND_US)
     STALENESS.set((now - held.snapshot.s) / SECOND_US)
