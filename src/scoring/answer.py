@@ -1,5 +1,6 @@
 """The answer to a request: ranked candidates, each with the addends that make up its score and what the model saw."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -62,7 +63,7 @@ class Ranked:
 class Answer:
     """A ranked answer and all that it was made with; instants in µs UTC, `offset` of the user's partition.
 
-    `persona` is empty where there are none.
+    `persona` is empty where there are none; `due` is when the answer must be out, an instant of `time.monotonic`.
     """
 
     request_id: str
@@ -78,6 +79,7 @@ class Answer:
     ranked: tuple[Ranked, ...]
     degraded: tuple[Degradation, ...]
     persona: str = ""
+    due: float = math.inf
 
     @property
     def calibrated(self) -> bool:

@@ -21,6 +21,11 @@ REQUESTS = Counter("opportune_requests_total", "Calls answered.", ["method", "co
 STAGES = Histogram("opportune_stage_seconds", "Time spent per call and stage.", ["method", "stage"], buckets=_BUCKETS)
 EVENTS = Counter("opportune_events_total", "Events answered by Track.", ["result", "reason"])
 DEGRADED = Counter("opportune_degraded_total", "Answers that had to do without something.", ["reason"])
+LATENESS = Histogram(
+    "opportune_answer_lateness_seconds",
+    "How long after its deadline an answer of Score was made; below 0 it was in time.",
+    buckets=(-0.05, -0.02, -0.01, 0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0),
+)
 SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.")
 BUNDLES_REFUSED = Counter("opportune_bundles_refused_total", "Bundles that could not be taken over.")
 REFRESH_FAILED = Counter("opportune_refresh_failed_total", "Polls for changes that Redis did not answer.")
@@ -51,8 +56,9 @@ def observe_outcomes(outcomes: Iterable[Outcome]) -> None:
         EVENTS.labels(outcome.fate.status, outcome.fate.reason).inc()
 
 
-def observe_answer(answer: Answer) -> None:
-    """Count what an answer had to do without."""
+def observe_answer(answer: Answer, now: float) -> None:
+    """Count what an answer had to do without, and how late it is; `now` is an instant of `time.monotonic`."""
+    LATENESS.observe(now - answer.due)
     for degradation in answer.degraded:
         DEGRADED.labels(degradation.reason).inc()
 
