@@ -57,7 +57,10 @@ class ScoringServicer:
         INVALID_ARGUMENT      the request is not one that can be answered; the message says what to change
         FAILED_PRECONDITION   there is no trained model or no snapshot yet; the message says what to run
         DEADLINE_EXCEEDED     the caller's deadline passed first
-        UNAVAILABLE           the state does not answer; trying again may help
+        UNAVAILABLE           the server cannot answer now; trying again may help
+
+        What does not come within the deadline, such as the user's state, is replaced, and `degraded` says so. A call
+        without a deadline gets that of its placement (100 ms unless configured).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
