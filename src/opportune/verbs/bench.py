@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, str] = {
     "parity": "offline, online and a naive oracle, compared bit for bit; and planted defects that must be caught",
     "onnx": "raw margins of ONNX Runtime beside LightGBM's, on rows made to find differences",
     "reference": "our propensities beside a plain LightGBM on hand-made window counts, on the same rows",
+    "faults": "answers while Redis is frozen, cut off, slow or flapping: in time, and with what they say",
     "serving": "latency of Score, and how soon a tracked event shows in it, beside the floor of the log itself",
 }
 _ROOT = Path(__file__).parents[3]
@@ -39,7 +40,8 @@ def bench(
     Parameters
     ----------
     name
-        Which benchmark; `serving` needs the home of a demo that has run, the others make what they need in the home.
+        Which benchmark; `serving` and `faults` need the home of a demo that has run, the others make what they need in
+        the home.
     home
         A home with archive, plan and bundle, such as `opportune demo` leaves.
     rounds
