@@ -5,12 +5,12 @@ a chosen instant, stands still, and is advanced by hand, never set back. Nothing
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import redis
 import redis.asyncio
 
-from behavior.errors import BadInput
+from behavior.errors import BadInput, Unavailable
 from deployment.keys import Keys
 
 # Never back: two operators advancing at once leave the later instant.
@@ -43,16 +43,31 @@ class Clock:
         return system_now() if self.replay_key is None else _instant(self.client.get(self.replay_key))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AsyncClock:
     """Reads the deployment's now inside an event loop."""
 
     client: "redis.asyncio.Redis"
     replay_key: bytes | None
+    _last: int | None = field(default=None, init=False)
 
     async def now(self) -> int:
         """Microseconds UTC; in production without any I/O."""
-        return system_now() if self.replay_key is None else _instant(await self.client.get(self.replay_key))
+        if self.replay_key is None:
+            return system_now()
+        now = self._last = _instant(await self.client.get(self.replay_key))
+        return now
+
+    def latest(self) -> int:
+        """Microseconds UTC without any I/O: in a replay, which stands still, as it was read last.
+
+        Raises Unavailable if a replay's clock has never been read.
+        """
+        if self.replay_key is None:
+            return system_now()
+        if self._last is None:
+            raise Unavailable("Redis has not told the replay's clock yet; try again")
+        return self._last
 
 
 def replay_key(keys: Keys, *, replay: bool) -> bytes | None:

@@ -14,6 +14,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from behavior.errors import BadInput
@@ -32,6 +33,14 @@ CONNECTIONS = 128
 PASSING: tuple[type[BaseException], ...] = (redis.RedisError, RedisClusterException)
 # For loops that must go on in any case: also what comes from a socket or a deadline, not from redis-py.
 UNANSWERED: tuple[type[BaseException], ...] = (*PASSING, OSError)
+
+# What a connection of the request path does without: redis-py would tell Redis its name and ask to be told of moves,
+# three round trips of a new connection that an answer may be waiting for. And a connection that is told things
+# unasked may have unread data: then redis-py would hand one out on which another's answer is still to come.
+_SERVING_OPTIONS: dict[str, Any] = {
+    "driver_info": None,
+    "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+}
 
 _in_command = ContextVar("in_command", default=False)
 
@@ -77,13 +86,18 @@ def open_async(url: str, *, cluster: bool, timeout_s: float = SERVING_TIMEOUT_S)
 
     That of a cluster has the same commands and is typed alike; it looks for the nodes at the first one.
     """
-    retry, bounds = AsyncRetry(NoBackoff(), 0), _bounds(timeout_s)
+    retry, bounds = AsyncRetry(NoBackoff(), 0), {**_bounds(timeout_s), **_SERVING_OPTIONS}
     if cluster:
         return cast("redis.asyncio.Redis", _WaitingCluster.from_url(url, retry=retry, **bounds))
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url, max_connections=CONNECTIONS, timeout=timeout_s, retry=retry, **bounds
     )
     return redis.asyncio.Redis.from_pool(pool)
+
+
+def is_silence(error: BaseException) -> bool:
+    """Whether an error means that Redis did not answer, rather than that it refused."""
+    return not isinstance(error, redis.ResponseError)
 
 
 def is_cluster(client: Any) -> bool:

@@ -72,7 +72,7 @@ class Answer:
     """A ranked answer and all that it was made with; instants in µs UTC, `offset` of the user's partition.
 
     `persona` is empty where there are none; `candidates_from` are the sources of what was ranked; `placements_id` is of
-    the placements' file, empty without one.
+    the placements' file, empty without one; `due` is when the answer must be out, an instant of `time.monotonic`.
     """
 
     request_id: str
@@ -90,6 +90,7 @@ class Answer:
     persona: str = ""
     candidates_from: tuple[str, ...] = ()
     placements_id: str = ""
+    due: float = math.inf
 
     @property
     def calibrated(self) -> bool:

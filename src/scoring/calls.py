@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from behavior.errors import BadInput, Exhausted, Forbidden, OpportuneError, Unau
 from deployment.connections import PASSING
 from deployment.pseudonym import Pseudonyms
 from scoring import metrics
+from scoring.budget import LONGEST_CALL_S
 from scoring.collect import Collect
 from scoring.door import Door
 from scoring.memory import NotReady
@@ -23,8 +25,6 @@ from scoring.wire import read_request, write_answer, write_outcomes
 _log = logging.getLogger("opportune.serve")
 SERVICE = "scoring.v1.Scoring"
 _read, _write = timed("request")(read_request), timed("write")(write_answer)
-# A call without a deadline of its own, and one with a longer one, gets this much.
-LONGEST_CALL_S = 2.0
 
 # What an error means to a caller; the first that fits.
 STATUS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], grpc.StatusCode], ...] = (
@@ -41,6 +41,10 @@ STATUS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], grpc.
 )
 
 
+# A method: its message, and the caller's deadline as an instant of `time.monotonic`, None without one.
+Handle = Callable[[Any, float | None], Awaitable[Any]]
+
+
 class Servicer:
     """The two methods, from message to message."""
 
@@ -49,13 +53,14 @@ class Servicer:
         self._collect = collect
         self._pseudonyms = pseudonyms
 
-    async def score(self, message: wire.ScoreRequest) -> wire.ScoreResponse:
-        """Rank candidates for a user."""
-        answer = await score(_read(message, self._pseudonyms), self._scoring)
-        metrics.observe_answer(answer)
-        return _write(answer)
+    async def score(self, message: wire.ScoreRequest, deadline: float | None) -> wire.ScoreResponse:
+        """Rank candidates for a user; `deadline` is the caller's, as an instant of `time.monotonic`."""
+        answer = await score(_read(message, self._pseudonyms), self._scoring, deadline)
+        written = _write(answer)
+        metrics.observe_answer(answer, time.monotonic())
+        return written
 
-    async def track(self, message: wire.TrackRequest) -> wire.TrackResponse:
+    async def track(self, message: wire.TrackRequest, _: float | None) -> wire.TrackResponse:
         """Take events into the log."""
         outcomes = await self._collect.track(message.events)
         metrics.observe_outcomes(outcomes)
@@ -64,7 +69,7 @@ class Servicer:
 
 def handlers(servicer: Servicer, door: Door) -> Any:
     """The service's methods as gRPC calls them, behind the door."""
-    methods: dict[str, tuple[Callable[[Any], Awaitable[Any]], Any, Any]] = {
+    methods: dict[str, tuple[Handle, Any, Any]] = {
         "Score": (servicer.score, wire.ScoreRequest, wire.ScoreResponse),
         "Track": (servicer.track, wire.TrackRequest, wire.TrackResponse),
     }
@@ -93,9 +98,10 @@ def guarded(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 
 def answering(
-    method: str, handle: Callable[[Any], Awaitable[Any]], parse: Callable[[bytes], Any], door: Door
+    method: str, handle: Handle, parse: Callable[[bytes], Any], door: Door
 ) -> Callable[[bytes, Any], Awaitable[Any]]:
     """The method within its deadline, timed and counted, with its errors as gRPC has them.
+
 
     Bytes are parsed here and not by gRPC, which would do it before anybody asked who sent them.
     """
@@ -112,9 +118,10 @@ def answering(
                         f"the bytes sent are no {method}Request; compile the client from this server's proto"
                     )
                 remaining = context.time_remaining()
+                deadline = None if remaining is None else time.monotonic() + remaining
                 async with asyncio.timeout(LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)):
                     with whole.time():
-                        answer = await handle(message)
+                        answer = await handle(message, deadline)
             code = grpc.StatusCode.OK
         except Exception as error:
             code, detail = status_of(error)

@@ -5,6 +5,8 @@ it rejects is kept as a dead letter by the same script. A letter is sealed only 
 that is about to be too late brings its own, one that turns out to be too late without it is offered once more with it.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,8 +19,9 @@ from behavior import served as served_entries
 from behavior.errors import Unavailable
 from behavior.event import HOUR_US, MINUTE_US, Event
 from behavior.served import EVENT_ENTRY, SERVED_ENTRY, Served
-from deployment.connections import UNANSWERED
+from deployment.connections import UNANSWERED, is_silence
 from deployment.keys import Keys
+from scoring.circuit import Circuit, Circuits
 
 ACCEPTED = "accepted"
 DUPLICATE = "duplicate"
@@ -33,6 +36,8 @@ TOO_EARLY = "too_early"
 APPEND = files("scoring").joinpath("append.lua").read_text(encoding="utf-8")
 # How far the log's own instants may be ahead of the clock before an event needs a second offer to be rejected.
 _NEAR_US = MINUTE_US
+# A caller who gives up before this says nothing about the log: every append is on disk before it is answered.
+_FAIR_S = 0.1
 
 # What is kept of a rejected event, sealed, given the reason; no bytes if it cannot be kept, which is counted.
 Letter = Callable[[str], bytes]
@@ -95,6 +100,8 @@ class LogWriter:
     lateness_horizon_h  how old an event may be at admission, and how long dead letters are kept, in hours
     dead_letters        how many dead letters a partition keeps
     check_room          raises Unavailable while nothing may be written; called before every append, without I/O
+    circuits            follow whether the log answers: while it does not, most appends are refused at once;
+                        without them every append waits for its answer
     """
 
     def __init__(
@@ -104,12 +111,14 @@ class LogWriter:
         lateness_horizon_h: int,
         dead_letters: int = 1000,
         check_room: Callable[[], None] = lambda: None,
+        circuits: Circuits | None = None,
     ) -> None:
         self._append = client.register_script(APPEND)
         self._keys = keys
         self._horizon_us = lateness_horizon_h * HOUR_US
         self._dead_letters = dead_letters
         self._check_room = check_room
+        self._circuits = circuits
 
     async def append(self, partition: int, offers: Sequence[Offer], now: int) -> list[Fate]:
         """What became of each offer, in their order; all of them in one step, at or after `now`.
@@ -146,10 +155,21 @@ class LogWriter:
         args: list[bytes | int] = [now, self._horizon_us, self._dead_letters, int(complete)]
         for offer, letter in zip(offers, letters, strict=True):
             args += (offer.what, offer.client_time, offer.body, letter)
+        circuit = Circuit() if self._circuits is None else self._circuits.of_partition(partition)
+        began = time.monotonic()
+        if not circuit.allows(began):
+            raise Unavailable("the log does not answer at the moment; try again")
         try:
             raw: Any = await self._append(keys=_names(self._keys, partition, offers), args=args)
+        except asyncio.CancelledError:  # the caller's deadline was shorter than Redis's
+            if time.monotonic() - began >= _FAIR_S:
+                circuit.failed(time.monotonic())
+            raise
         except UNANSWERED as error:
+            if is_silence(error):
+                circuit.failed(time.monotonic())
             raise Unavailable(f"the log could not take events ({type(error).__name__}); try again") from error
+        circuit.answered()
         if raw == _MOVING:
             raise Unavailable("the log is being moved to another number of partitions; try again")
         return [_fate(status, detail) for status, detail in raw]

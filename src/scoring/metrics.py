@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from behavior.column import Column
 from behavior.event import SECOND_US
@@ -22,6 +22,11 @@ from scoring.states import ReadState, States
 REQUESTS = Counter("opportune_requests_total", "Calls answered.", ["method", "code"])
 EVENTS = Counter("opportune_events_total", "Events answered by Track.", ["result", "reason"])
 DEGRADED = Counter("opportune_degraded_total", "Answers that had to do without something.", ["reason"])
+LATENESS = Histogram(
+    "opportune_answer_lateness_seconds",
+    "How long after its deadline an answer of Score was made; below 0 it was in time.",
+    buckets=(-0.05, -0.02, -0.01, 0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0),
+)
 SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.")
 BUNDLES_REFUSED = Counter("opportune_bundles_refused_total", "Bundles that could not be taken over.")
 PLACEMENTS_REFUSED = Counter("opportune_placements_refused_total", "Files of placements that could not be taken over.")
@@ -86,8 +91,9 @@ def observe_passage(caller: str, method: str, outcome: str) -> None:
     CALLERS.labels(caller, method, outcome).inc()
 
 
-def observe_answer(answer: Answer) -> None:
-    """Count what an answer had to do without."""
+def observe_answer(answer: Answer, now: float) -> None:
+    """Count what an answer had to do without, and how late it is; `now` is an instant of `time.monotonic`."""
+    LATENESS.observe(now - answer.due)
     for degradation in answer.degraded:
         DEGRADED.labels(degradation.reason).inc()
 

@@ -53,6 +53,8 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pages                 {page: {category: logits}}
     fatigue_half_life_h   after so long what was bought or shown tires half as much
     deadline_ms           how long an answer may take if the caller says nothing
+    max_missing           share of the model's inputs that may be missing of a known user before an answer is degraded
+    max_age_s             {view: how old its values may be before an answer is degraded}; others may have any age
     """
 
     kind: str = CATEGORY
@@ -64,7 +66,9 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     devices: Mapping[str, Mapping[str, Logits]] = {}
     pages: Mapping[str, Mapping[str, Logits]] = {}
     fatigue_half_life_h: Annotated[float, msgspec.Meta(ge=0.01, le=8760.0)] = 24.0
-    deadline_ms: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 100
+    deadline_ms: Annotated[float, msgspec.Meta(ge=1, le=2000)] = 100.0
+    max_missing: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
+    max_age_s: Mapping[str, Annotated[float, msgspec.Meta(gt=0)]] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,63 +3,66 @@
 `score` is the whole of it, to be read aloud; every name in it is a function below or a room of its own.
 """
 
+import time
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import numpy as np
 
 from behavior.column import Column
-from behavior.event import SECOND_US
 from behavior.finals import Block, Finals
 from behavior.moment import Moment
 from behavior.personas import Personas, assign
 from behavior.plan import ALL_ID, Plan
 from deployment.clock import AsyncClock
-from deployment.snapshot import Snapshot
 from deployment.user_state import UserState
 from deployment.zone import offsets_at
-from scoring.answer import Answer, Degradation, Scored, explained
+from scoring.answer import Answer, Scored, explained
+from scoring.budget import budget_of
 from scoring.candidates import Candidates, candidates_of
+from scoring.degradation import Circumstances, degradations
 from scoring.factors import Evidence, relevance, views_read, weigh
 from scoring.held_personas import fits
 from scoring.journal import Journal
 from scoring.memory import Held, Memory
 from scoring.model import Bundle
+from scoring.recall import Known, Recall
 from scoring.request import ScoreRequest
 from scoring.signals import signals_of, view_of
 from scoring.stages import timed
 from scoring.states import States
 
-# A snapshot that lags by more of its intervals than this is declared stale.
-STALE_INTERVALS = 3
-
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """What scoring needs: where states are read, what is held in memory, where answers are recorded."""
+    """What scoring needs: where states are read, what is held and remembered, where answers are recorded."""
 
     states: States
     clock: AsyncClock
     memory: Memory
     journal: Journal
+    recall: Recall = field(default_factory=Recall)
 
 
-async def score(request: ScoreRequest, deps: Scoring) -> Answer:
+async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = None) -> Answer:
     """The answer to a request; what was shown is on its way to the log when this returns.
 
-    Raises BadInput for a request that cannot be answered, NotReady without bundle or snapshot, redis.RedisError.
+    deadline    the caller's, as an instant of `time.monotonic`; None for the placement's
+
+    Raises BadInput for a request that cannot be answered, NotReady without bundle or snapshot.
     """
     held = deps.memory.held()  # one bundle, snapshot, learner and configuration for the whole answer
     placement = held.placements.of(request.placement)  # an unknown one is refused before anything is read
-    read = await deps.states.read(request.user_id)  # one round trip
-    as_of = max(await deps.clock.now(), read.offset + 1)  # states answer from here on
-    candidates = candidates_of(request, placement, held.standing, read.state, as_of)
-    signals = signals_of(read.state.plan)
+    budget = budget_of(time.monotonic(), deadline, placement.deadline_ms)
+    known = await deps.recall.know(request.user_id, budget, held.snapshot.plan, deps.states, deps.clock)
+    as_of = max(known.now, known.offset + 1)  # states answer from here on
+    candidates = candidates_of(request, placement, held.standing, known.state, as_of)
+    signals = signals_of(known.state.plan)
 
-    finals = finals_of(held, read.state, candidates, as_of, views_read(placement, signals))
-    moment = moment_of(request, read.state.plan, held.bundle, finals, as_of)
-    persona = persona_of(held.personas, read.state.plan, finals)
+    finals = finals_of(held, known.state, candidates, as_of, views_read(placement, signals))
+    moment = moment_of(request, known.state.plan, held.bundle, finals, as_of)
+    persona = persona_of(held.personas, known, finals)
     vector = held.bundle.assemble(finals, moment, candidates.categories)
     margins = held.bundle.predict(vector)
     believed = held.bundle.believed(margins)
@@ -75,18 +78,20 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
         user_id=request.user_id,
         placement=request.placement,
         as_of=as_of,
-        offset=read.offset,
+        offset=known.offset,
         s=held.snapshot.s,
         bundle_id=held.bundle.bundle_id,
         target=held.bundle.target,
         calibration=held.bundle.calibration,
         learner_version=held.residuals.version,
         ranked=scored.ranked(request.top_k, shown, held.standing, placement.diversity),
-        degraded=tuple(degradations(read.state, held.snapshot, as_of)),
+        degraded=degradations(Circumstances(known, held.snapshot, placement, as_of, vector)),
         persona=persona,
         candidates_from=candidates.sources,
         placements_id=held.placements.placements_id,
+        due=budget.deadline,
     )
+    deps.recall.tell(request.user_id, known, persona)
     deps.journal.record(answer)
     return answer
 
@@ -135,19 +140,13 @@ def _offset(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping[s
 
 
 @timed("persona")
-def persona_of(personas: Personas | None, plan: Plan, finals: Mapping[str, Column]) -> str:
-    """The name of the user's persona; empty without personas, or while a rebuild moves to other definitions."""
-    if personas is None or not fits(personas, plan):
+def persona_of(personas: Personas | None, known: Known, finals: Mapping[str, Column]) -> str:
+    """The name of the user's persona; empty without personas, or while a rebuild moves to other definitions.
+
+    Without the user's state it is the remembered one, if there still is a persona of that name.
+    """
+    if personas is None or not fits(personas, known.state.plan):
         return ""
+    if known.persona in personas.names:
+        return known.persona
     return personas.name_of(int(assign(personas, finals)[0]))
-
-
-def degradations(state: UserState, snapshot: Snapshot, as_of: int) -> list[Degradation]:
-    """What the answer has to do without."""
-    found = []
-    if not state.fields:
-        found.append(Degradation("unknown_user", "nothing is known of this user; ranked by what is known of all"))
-    lag_us = as_of - snapshot.s
-    if lag_us > STALE_INTERVALS * snapshot.plan.interval_us:
-        found.append(Degradation("snapshot_stale", f"values of categories are {lag_us / SECOND_US:.0f} s old"))
-    return found

@@ -30,6 +30,7 @@ from deployment.settings import Settings
 from scoring import metrics
 from scoring.accounting import Accounting, exposed
 from scoring.calls import SERVICE, Servicer, handlers
+from scoring.circuit import Circuits
 from scoring.collect import Collect
 from scoring.door import Door
 from scoring.entry import join_in
@@ -39,6 +40,7 @@ from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
 from scoring.pressure import Pressure
 from scoring.process import expose_metrics, is_cancelled, log_to_stderr
+from scoring.recall import Recall
 from scoring.reflection import add_reflection
 from scoring.score import Scoring
 from scoring.tls import refuse_exposed, server_credentials
@@ -77,13 +79,18 @@ class Server:
         """
         settings = self._settings
         client = connect_serving(settings)
-        clock = AsyncClock(client, replay_key(self._keys, replay=settings.replay))
+        # Connections of their own: what waits to be written on a slow Redis never keeps an answer from being read.
+        reading = connect_serving(settings)
+        clock = AsyncClock(reading, replay_key(self._keys, replay=settings.replay))
         pressure = Pressure(client, settings.redis_high_water)
         accounting = Accounting(client, self._keys)
         log = LogWriter(
-            client, self._keys, settings.lateness_horizon_h, settings.dead_letters, check_room=pressure.check
-        )
-        journal = metrics.TimedJournal(log, settings.partitions, metrics.SERVED_LOST.inc)
+            client, self._keys, settings.lateness_horizon_h, settings.dead_letters, check_room=pressure.check,
+            circuits=Circuits.of(settings.partitions, cluster=settings.redis_cluster),
+        )  # fmt: skip
+        # Nobody waits for the journal, so it waits for Redis: entries are lost only if that takes long.
+        patient = LogWriter(client, self._keys, settings.lateness_horizon_h, check_room=pressure.check)
+        journal = metrics.TimedJournal(patient, settings.partitions, metrics.SERVED_LOST.inc)
         plans = Plans(self._keys)
         memory = Memory(
             client,
@@ -96,8 +103,9 @@ class Server:
             settings.target,
             self._placements,
         )
-        states = metrics.TimedStates(client, self._keys, plans)
-        scoring = Scoring(states, clock, memory, journal)
+        states = metrics.TimedStates(reading, self._keys, plans)
+        recall = Recall(Circuits.of(settings.partitions, cluster=settings.redis_cluster))
+        scoring = Scoring(states, clock, memory, journal, recall)
         server = grpc.aio.server(options=SERVER_OPTIONS)
         collect = Collect(log, clock, self._pseudonyms, self._sealing, settings)
         servicer = Servicer(scoring, collect, self._pseudonyms)
@@ -116,6 +124,7 @@ class Server:
             await asyncio.gather(*tasks, return_exceptions=True)
             await server.stop(None)
             await client.aclose()
+            await reading.aclose()
 
     async def _start(self, server: Any, servicer: Servicer) -> int:
         server.add_generic_rpc_handlers((handlers(servicer, self._door),))

@@ -26,6 +26,7 @@ from deployment.redis_server import redis_server
 from deployment.settings import Settings
 from opportune.command import run
 from scoring.calls import status_of
+from scoring.circuit import FAILURES
 from scoring.client import Client
 from scoring.rebuild import Rebuild
 from scoring.server import Server, bind
@@ -251,8 +252,10 @@ def test_a_damaged_pointer_leaves_the_old_bundle_serving(
         eventually(lambda: client.score(USER, candidates=CATEGORIES).bundle_id == second)
 
 
-def test_without_redis_calls_are_unavailable_and_come_back(tmp_path: Path, bundles: Path) -> None:
-    """When Redis goes away nothing is acknowledged, within the deadline; when it is back, so is the server."""
+def test_without_redis_events_are_unavailable_and_answers_degraded_and_both_come_back(
+    tmp_path: Path, bundles: Path
+) -> None:
+    """When Redis goes away no event is acknowledged, and answers say what they lack; when it is back, so is all."""
     home = tmp_path / "home"
     with redis_server(tmp_path / "redis") as server:
         port = server.port
@@ -267,13 +270,49 @@ def test_without_redis_calls_are_unavailable_and_come_back(tmp_path: Path, bundl
             asked = wire.ScoreRequest(user_id=USER, candidates=[tea])
             assert isinstance(raw_call(address, "Score", asked.SerializeToString()), bytes)
             server.stop()
-            for method, message in (("Track", track), ("Score", asked)):
-                error = raw_call(address, method, message.SerializeToString())
+            for _ in range(2 * FAILURES):
+                error = raw_call(address, "Track", track.SerializeToString())
                 assert error.code() is grpc.StatusCode.UNAVAILABLE, error
+                answer = wire.ScoreResponse.FromString(raw_call(address, "Score", asked.SerializeToString()))
+                assert [each.candidate.id for each in answer.ranked] == ["TEA"]
+                assert reasons(answer) == ["state_unavailable", "clock_unavailable"]
             with redis_server(tmp_path / "redis2", port=port) as again:
                 own = Online(settings_in(home, again.url, "x", bundles=bundles))
                 own.advance(START + MINUTE_US)
                 eventually(lambda: isinstance(raw_call(address, "Track", track.SerializeToString()), bytes))
+                with Client(address) as client:
+                    eventually(lambda: reasons(client.score(USER, candidates=["TEA"])) == ["unknown_user"])
+
+
+def test_a_frozen_redis_costs_an_answer_its_share_and_no_more(tmp_path: Path, bundles: Path) -> None:
+    """SIGSTOP to Redis: who was answered before is answered by what is remembered, within a page's deadline."""
+    with redis_server(tmp_path / "redis") as server:
+        settings = settings_in(tmp_path / "home", server.url, "x", bundles=bundles)
+        online = Online(settings)
+        online.append([purchase(pseudonym(settings, USER), "TEA", START - HOUR_US, "m1")])
+        online.advance(START + MINUTE_US)
+        online.fold()
+        with serving(settings) as address, Client(address) as client:
+            eventually(lambda: health(address) == SERVING)
+            before = client.score(USER, candidates=CATEGORIES)
+            assert reasons(before) == []
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                for _ in range(2 * FAILURES):
+                    # Half of a deadline is for the state; the client retries nothing that came in time.
+                    frozen = client.score(USER, candidates=CATEGORIES, deadline_s=1.0)
+                    assert reasons(frozen) == ["state_cached", "clock_unavailable"]
+                    assert frozen.ranked == before.ranked
+                    other = client.score("somebody else", candidates=CATEGORIES, deadline_s=1.0)
+                    assert reasons(other) == ["state_unavailable", "clock_unavailable"]
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+            eventually(lambda: reasons(client.score(USER, candidates=CATEGORIES)) == [])
+
+
+def reasons(answer: wire.ScoreResponse) -> list[str]:
+    """Why it is degraded."""
+    return [each.reason for each in answer.degraded]
 
 
 def test_a_stopping_server_finishes_what_it_began(tmp_path: Path, online: Online) -> None:

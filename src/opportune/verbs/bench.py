@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, str] = {
     "reference": "our propensities beside a plain LightGBM on hand-made window counts, on the same rows",
     "overload": "whether a caller keeps a deadline of 100 ms while another one floods the server, which has one core",
     "score": "what a Score costs beside an empty RPC and beside a scorer as one first writes it, and its stages",
+    "faults": "answers while Redis is frozen, cut off, slow or flapping: in time, and with what they say",
     "serving": "latency of Score, and how soon a tracked event shows in it, beside the floor of the log itself",
 }
 _ROOT = Path(__file__).parents[3]
@@ -41,7 +42,8 @@ def bench(
     Parameters
     ----------
     name
-        Which benchmark; `serving` needs the home of a demo that has run, the others make what they need in the home.
+        Which benchmark; `serving` and `faults` need the home of a demo that has run, the others make what they need in
+        the home.
     home
         A home with archive, plan and bundle, such as `opportune demo` leaves.
     rounds
