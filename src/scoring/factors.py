@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from behavior.column import Column
+from behavior.context import ContextTables
 from behavior.moment import Moment
+from behavior.relevance import CONTEXT_FACTORS, PROPENSITY_WEIGHT, Context, ContextFactor, added
 from scoring.candidates import Candidates
 from scoring.placements import Placement
 from scoring.request import ScoreRequest
@@ -27,6 +29,7 @@ class Evidence:
     finals       final values by feature, one row per candidate, or one that stands for all
     margins      float64[n], the model's margins, calibrated where the bundle has a calibration
     residuals    float64[n], the learner's bounded corrections of them
+    tables       the bundle's lifts of categories in their contexts, None if it has none
     """
 
     request: ScoreRequest
@@ -37,16 +40,20 @@ class Evidence:
     finals: Mapping[str, Column]
     margins: np.ndarray
     residuals: np.ndarray
+    tables: ContextTables | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """One addend: its name, its weight where a placement gives none, and its value for each candidate, float64[n]."""
+    """One addend: its name, its weight where a placement gives none, and its value for each candidate, float64[n].
+
+    The value is None where there is nothing to make it from: the factor is no part of the breakdown then.
+    """
 
     name: str
     summary: str
     weight: float
-    of: Callable[[Evidence], np.ndarray]
+    of: Callable[[Evidence], np.ndarray | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +66,35 @@ class Weighed:
     contributions: np.ndarray
 
 
+def _from_tables(factor: ContextFactor) -> Factor:
+    """A factor that an evaluation adds up too."""
+
+    def value(evidence: Evidence) -> np.ndarray | None:
+        if evidence.tables is None:
+            return None
+        context = Context(evidence.candidates.categories, evidence.moment, (evidence.persona,))
+        return factor.of(evidence.tables, context)
+
+    return Factor(factor.name, factor.summary, factor.weight, value)
+
+
 FACTORS: tuple[Factor, ...] = (
     Factor(
-        "propensity", "the model's margin: how likely the outcome is", 1.0,
+        "propensity", "the model's margin: how likely the outcome is", PROPENSITY_WEIGHT,
         lambda evidence: evidence.margins,
     ),
     Factor(
         "learner", "what the learner has learned since the model was trained, bounded", 1.0,
         lambda evidence: evidence.residuals,
     ),
+    *(_from_tables(factor) for factor in CONTEXT_FACTORS),
 )  # fmt: skip
 
 
 def weigh(evidence: Evidence, factors: Sequence[Factor] = FACTORS) -> list[Weighed]:
     """Each factor's values and contributions, in the order in which they are added.
 
-    A factor that the placement gives a weight of 0 is left out.
+    A factor that the placement gives a weight of 0 is left out, and one that there is nothing to make from.
     """
     weights = evidence.placement.weights
     weighed = []
@@ -82,6 +102,8 @@ def weigh(evidence: Evidence, factors: Sequence[Factor] = FACTORS) -> list[Weigh
         weight = weights.get(factor.name, factor.weight)
         if weight:
             values = factor.of(evidence)
+            if values is None:
+                continue
             weighed.append(Weighed(factor.name, weight, values, weight * values))
     return weighed
 
@@ -93,7 +115,4 @@ def relevance(weighed: Sequence[Weighed]) -> np.ndarray:
     >>> float(relevance([Weighed("a", 1.0, first, first), Weighed("b", 1.0, second, second)])[0]) == 0.1 + 0.2
     True
     """
-    scores: np.ndarray = np.zeros(len(weighed[0].contributions), dtype=np.float64)
-    for factor in weighed:
-        scores = scores + factor.contributions
-    return scores
+    return added([each.contributions for each in weighed])

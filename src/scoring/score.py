@@ -60,7 +60,8 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
     margins = held.bundle.predict(vector)
     believed = held.bundle.believed(margins)
     residuals = held.residuals.lookup(candidates.categories)
-    weighed = weigh(Evidence(request, placement, candidates, moment, persona, finals, believed, residuals))
+    tables = held.bundle.tables
+    weighed = weigh(Evidence(request, placement, candidates, moment, persona, finals, believed, residuals, tables))
     scored = Scored(candidates, vector, margins, believed, residuals, weighed, relevance(weighed))
 
     shown = explained(held.bundle.inputs, finals, moment, candidates.categories) if request.explain else {}
