@@ -41,7 +41,9 @@ def test_the_breakdown_adds_up_to_the_score_exactly(of_model: list[float], data:
 
 def test_the_factors_are_the_model_and_the_learner() -> None:
     """The list says which factors there are, in the order in which they are added."""
-    assert [(factor.name, factor.weight) for factor in FACTORS] == [("propensity", 1.0), ("learner", 1.0)]
+    assert [(factor.name, factor.weight) for factor in FACTORS] == [
+        ("propensity", 1.0), ("learner", 1.0), ("persona", 0.0), ("daypart", 0.0), ("weekday", 0.0),
+    ]  # fmt: skip
 
 
 def test_a_placement_weighs_factors_otherwise_or_leaves_them_out() -> None:
