@@ -75,8 +75,7 @@ def default_relevance(
     """
     said = weights or {}
     parts = [PROPENSITY_WEIGHT * margins]
-    for factor in CONTEXT_FACTORS if tables is not None else ():
-        weight = said.get(factor.name, factor.weight)
-        if weight:
-            parts.append(weight * factor.of(tables, context))
+    if tables is not None:
+        weighed = [(factor, said.get(factor.name, factor.weight)) for factor in CONTEXT_FACTORS]
+        parts += [weight * factor.of(tables, context) for factor, weight in weighed if weight]
     return added(parts)

@@ -68,7 +68,8 @@ def answered(
             slicers=slicers(plan, personas),
         )  # fmt: skip
         margin[start:end] = propensity.raw(part.x)
-        context = Context(names[rows.category[start:end]].tolist(), part.moment, part.slices.get("persona", ("",)))
+        personas_then = part.slices["persona"].tolist() if personas is not None else [""]
+        context = Context(names[rows.category[start:end]].tolist(), part.moment, personas_then)
         relevance[start:end] = default_relevance(propensity.calibrated(margin[start:end]), tables, context)
         parts.append(part.slices)
         shown.append(part.x[sampled[(sampled >= start) & (sampled < end)] - start])
