@@ -124,6 +124,7 @@ item_activity = behavior_view(
         age("purchase"),
         count("item_view", over="24h"),
         rate("purchase", per="item_view", over="30d", prior=(1, 50)),
+        last("*.category"),  # what an item is in, where the request does not say
     ],
 )
 

@@ -26,10 +26,11 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class ContextFactor:
-    """One addend that is read from the context tables: its name, its default weight, its value, float64[n]."""
+    """One addend that is read from the context tables: its default weight, what 0 says, its value float64[n]."""
 
     name: str
     summary: str
+    missing: str
     weight: float
     of: Callable[[ContextTables, Context], np.ndarray]
 
@@ -37,27 +38,30 @@ class ContextFactor:
 # Weights: docs/adr/0031. A placement whose items are wanted at once, and not within a week, may give them more.
 CONTEXT_FACTORS: tuple[ContextFactor, ...] = (
     ContextFactor(
-        "persona", "how much more users of the persona want the category than all users do", 0.0,
+        "persona", "how much more users of the persona want the category than all users do",
+        "the persona wants it as all do, or is not known", 0.0,
         lambda tables, context: tables.persona_prior(context.categories, context.personas),
     ),
     ContextFactor(
-        "daypart", "how much more the category is wanted at this part of the user's day", 0.0,
+        "daypart", "how much more the category is wanted at this part of the user's day",
+        "it is wanted at every hour alike", 0.0,
         lambda tables, context: tables.daypart_fit(context.categories, context.moment),
     ),
     ContextFactor(
-        "weekday", "how much more the category is wanted on this day of the user's week", 0.0,
+        "weekday", "how much more the category is wanted on this day of the user's week",
+        "it is wanted on every day alike", 0.0,
         lambda tables, context: tables.weekday_fit(context.categories, context.moment),
     ),
 )  # fmt: skip
 
 
-def added(contributions: Sequence[np.ndarray]) -> np.ndarray:
+def added(contributions: Sequence[np.ndarray], n: int) -> np.ndarray:
     """The contributions float64[n] added in float64 one after the other: the one way to add up a breakdown.
 
-    >>> float(added([np.array([0.1]), np.array([0.2])])[0]) == 0.1 + 0.2
+    >>> float(added([np.array([0.1]), np.array([0.2])], 1)[0]) == 0.1 + 0.2
     True
     """
-    scores: np.ndarray = np.zeros(len(contributions[0]), dtype=np.float64)
+    scores: np.ndarray = np.zeros(n, dtype=np.float64)
     for each in contributions:
         scores = scores + each
     return scores
@@ -78,4 +82,4 @@ def default_relevance(
     if tables is not None:
         weighed = [(factor, said.get(factor.name, factor.weight)) for factor in CONTEXT_FACTORS]
         parts += [weight * factor.of(tables, context) for factor, weight in weighed if weight]
-    return added(parts)
+    return added(parts, len(margins))

@@ -70,6 +70,11 @@ class Settings(BaseSettings):
         default_factory=_in_home("sealing.key"),
         description="Secret key that rejected events are sealed with, readable by its owner only.",
     )
+    placements: Path | None = Field(
+        None,
+        description="File of the placements, TOML. Without one every request gets the built-in default. A running "
+        "server follows its changes; `opportune placements FILE` checks one.",
+    )
     feature_repo: Path = Field(Path("feature_repo"), description="Directory of the feature definitions.")
 
     redis_url: RedisUrl = Field(

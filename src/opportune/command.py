@@ -39,6 +39,7 @@ VERBS = (
     Verb("promote", "opportune.verbs.bundles:promote", "Let a bundle serve; the one before stays at hand."),
     Verb("rollback", "opportune.verbs.bundles:rollback", "Let the previous bundle serve again."),
     Verb("bundles", "opportune.verbs.bundles:bundles", "Show the trained bundles, or take old ones away."),
+    Verb("placements", "opportune.verbs.placements:placements", "Show the placements, and check their file."),
     Verb("up", "opportune.verbs.up:up", "Run everything on this machine until Ctrl-C."),
     Verb("score", "opportune.verbs.ask:score", "Rank categories for a user, with the reasons."),
     Verb("track", "opportune.verbs.ask:track", "Send events, one JSON object per line."),

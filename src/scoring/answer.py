@@ -12,7 +12,10 @@ from behavior.moment import Moment
 from behavior.served import Served, Shown
 from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from scoring.candidates import Candidates
+from scoring.diversity import diversified
 from scoring.factors import Weighed
+from scoring.placements import Diversity
+from scoring.standing import Standing
 
 FeatureValue = int | float | str | None
 
@@ -44,6 +47,8 @@ class Ranked:
     propensity   sigmoid of the margin, of the calibrated one if the bundle has a calibration
     vector       the model's row, float32 little-endian
     features     what the row was made from, by input; empty unless asked for
+    marks        what nothing is known of: `unknown_item`, `unknown_category`
+    relevance_position   its place by score alone, from 1; another than its own where diversity has moved it
     """
 
     kind: str
@@ -56,13 +61,16 @@ class Ranked:
     propensity: float
     vector: bytes
     features: Mapping[str, FeatureValue]
+    marks: tuple[str, ...] = ()
+    relevance_position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A ranked answer and all that it was made with; instants in µs UTC, `offset` of the user's partition.
 
-    `persona` is empty where there are none.
+    `persona` is empty where there are none; `candidates_from` are the sources of what was ranked; `placements_id` is of
+    the placements' file, empty without one.
     """
 
     request_id: str
@@ -78,6 +86,8 @@ class Answer:
     ranked: tuple[Ranked, ...]
     degraded: tuple[Degradation, ...]
     persona: str = ""
+    candidates_from: tuple[str, ...] = ()
+    placements_id: str = ""
 
     @property
     def calibrated(self) -> bool:
@@ -100,16 +110,31 @@ class Scored:
     weighed: Sequence[Weighed]
     scores: np.ndarray
 
-    def ranked(self, top_k: int, features: Mapping[str, Sequence[FeatureValue]]) -> tuple[Ranked, ...]:
-        """The best `top_k` (0 for all), best first; equal scores in the order of their ids."""
-        order = rank(self.scores, self.candidates.ids, top_k)
-        return tuple(self._at(place, {name: values[place] for name, values in features.items()}) for place in order)
+    def ranked(
+        self,
+        top_k: int,
+        features: Mapping[str, Sequence[FeatureValue]],
+        standing: Standing,
+        diversity: Diversity | None = None,
+    ) -> tuple[Ranked, ...]:
+        """The best `top_k` (0 for all), best first, equal scores in the order of their ids; mixed, if that is asked."""
+        order = rank(self.scores, self.candidates.ids)
+        by_score: Sequence[int] = range(1, len(order) + 1)
+        if diversity is not None:
+            positions = dict(zip(order, by_score, strict=True))
+            order = diversified(order, self.scores, self.candidates.categories, diversity)
+            by_score = [positions[place] for place in order]
+        return tuple(
+            self._at(place, {name: values[place] for name, values in features.items()}, standing, position)
+            for place, position in list(zip(order, by_score, strict=True))[: top_k or None]
+        )
 
-    def _at(self, place: int, features: Mapping[str, FeatureValue]) -> Ranked:
+    def _at(self, place: int, features: Mapping[str, FeatureValue], standing: Standing, by_score: int) -> Ranked:
+        candidates = self.candidates
         return Ranked(
-            kind=self.candidates.kind,
-            id=self.candidates.ids[place],
-            category=self.candidates.categories[place],
+            kind=candidates.kind,
+            id=candidates.ids[place],
+            category=candidates.categories[place],
             score=float(self.scores[place]),
             addends=tuple(
                 Addend(each.name, float(each.values[place]), each.weight, float(each.contributions[place]))
@@ -120,17 +145,24 @@ class Scored:
             propensity=propensity_of(float(self.believed[place])),
             vector=self.vector[place].astype("<f4").tobytes(),
             features=features,
+            marks=standing.marks(candidates.kind, candidates.ids[place], candidates.categories[place]),
+            relevance_position=by_score,
         )
 
 
-def rank(scores: np.ndarray, candidates: Sequence[str], top_k: int) -> list[int]:
-    """The places of the best candidates, best first; equal scores in the order of their ids.
+def rank(scores: np.ndarray, candidates: Sequence[str], top_k: int = 0) -> list[int]:
+    """The places of the best `top_k` candidates (0 for all), best first; equal scores in the order of their ids.
 
     >>> rank(np.array([1.0, 2.0, 2.0]), ["a", "c", "b"], top_k=2)
     [2, 1]
     """
-    order = sorted(range(len(candidates)), key=lambda place: (-scores[place], candidates[place]))
-    return order[: top_k or None]
+    order = np.argsort(-scores, kind="stable")
+    in_order = scores[order]
+    if (in_order[1:] == in_order[:-1]).any():
+        values = scores.tolist()
+        return sorted(range(len(values)), key=lambda place: (-values[place], candidates[place]))[: top_k or None]
+    found: list[int] = order[: top_k or None].tolist()
+    return found
 
 
 def propensity_of(margin: float) -> float:

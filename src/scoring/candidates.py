@@ -1,19 +1,17 @@
-"""What is ranked: what the request names, else the categories that all users together buy most."""
+"""What is ranked: what the request names, else what the placement offers, from one source after the other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from behavior.aggregation import Aggregation
-from behavior.errors import BadInput
-from behavior.plan import Feature, Plan
-from behavior.served import CATEGORY
-from deployment.snapshot import Snapshot
-from scoring.request import ScoreRequest
+import numpy as np
 
-# The feature of category views that says how popular a category is, wherever the plan has it.
-POPULARITY = Aggregation("count", "purchase", None, "30d")
-POPULAR = 100
-# Where candidates come from.
-OF_REQUEST, OF_POPULAR = "request", "popular"
+from behavior.errors import BadInput
+from behavior.served import CATEGORY
+from deployment.user_state import UserState
+from scoring.placements import OF_CONFIGURATION, OF_REQUEST, OF_USER, Placement, Source
+from scoring.request import ScoreRequest
+from scoring.signals import signals_of, view_of
+from scoring.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,53 +21,68 @@ class Candidates:
     kind         `category` or `item`
     ids          n ids, each once
     categories   n, the category of each: of a category itself; of an item of which nobody knows, empty
-    source       where they come from
+    sources      where they come from: those that had something to offer
     """
 
     kind: str
     ids: tuple[str, ...]
     categories: tuple[str, ...]
-    source: str
+    sources: tuple[str, ...]
 
     def __len__(self) -> int:
         """How many."""
         return len(self.ids)
 
 
-def candidates_of(request: ScoreRequest, most_bought: tuple[str, ...]) -> Candidates:
-    """The candidates of a request. Raises BadInput if it names none and nothing is known to be popular."""
-    if request.ids:
-        return Candidates(CATEGORY, request.ids, request.ids, OF_REQUEST)
-    if not most_bought:
+def candidates_of(
+    request: ScoreRequest, placement: Placement, standing: Standing, state: UserState, as_of: int
+) -> Candidates:
+    """The candidates of a request. Raises BadInput if it names none and no source of the placement has any."""
+    kind, ids = request.kind, request.ids
+    sources: tuple[str, ...] = (OF_REQUEST,)
+    if not ids:
+        kind = placement.kind
+        ids, sources = _offered(placement, standing, state, as_of)
+    if kind == CATEGORY:
+        return Candidates(kind, ids, ids, sources)
+    stated = request.categories
+    return Candidates(kind, ids, tuple(stated.get(each) or standing.category_of(each) for each in ids), sources)
+
+
+def own_categories(state: UserState, as_of: int) -> list[str]:
+    """The categories that the user is drawn to, most first, ties by id: by the plan's affinity, else by purchases."""
+    ref = signals_of(state.plan).taste
+    if ref is None:
+        return []
+    categories = state.categories()
+    column = state.columns(state.plan.view(view_of(ref)), categories, as_of)[ref]
+    drawn = np.where(column.valid, column.values, 0)
+    order = np.argsort(-drawn, kind="stable")  # the categories are in the order of their ids
+    return [categories[place] for place in order.tolist() if drawn[place] > 0]
+
+
+def _offered(
+    placement: Placement, standing: Standing, state: UserState, as_of: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    offered: dict[str, None] = {}
+    sources = []
+    for source in placement.candidates:
+        new = [each for each in _from(source, placement, standing, state, as_of) if each not in offered][: source.most]
+        if new:
+            offered |= dict.fromkeys(new)
+            sources.append(source.source)
+    if not offered:
         raise BadInput(
-            "nothing says which categories are popular (no purchase in 30 days): name the candidates, "
-            "or restore history with `opportune up --rebuild`"
+            "nothing says which "
+            f"{'categories' if placement.kind == CATEGORY else 'items'} to rank (no purchase in 30 days): name the "
+            "candidates, or restore history with `opportune up --rebuild`"
         )
-    return Candidates(CATEGORY, most_bought, most_bought, OF_POPULAR)
+    return tuple(offered), tuple(sources)
 
 
-def popular(snapshot: Snapshot) -> tuple[str, ...]:
-    """The POPULAR categories with most purchases in 30 days, most first, ties by id.
-
-    Empty if none was bought, or if no feature of the plan counts them.
-    """
-    feature = _popularity(snapshot.plan)
-    if feature is None:
-        return ()
-    name = feature.ref.partition(":")[0]
-    ids = snapshot.ids(name)
-    counts = snapshot.lookup(name, ids)[feature.ref]
-    bought = [
-        (-int(count), category)
-        for category, count, known in zip(ids, counts.values, counts.valid, strict=True)
-        if known and count > 0
-    ]
-    return tuple(category for _, category in sorted(bought)[:POPULAR])
-
-
-def _popularity(plan: Plan) -> Feature | None:
-    for view in plan.of_entity("category"):
-        for feature in view.features:
-            if feature.aggregation == POPULARITY:
-                return feature
-    return None
+def _from(source: Source, placement: Placement, standing: Standing, state: UserState, as_of: int) -> Sequence[str]:
+    if source.source == OF_CONFIGURATION:
+        return placement.ids
+    if source.source == OF_USER:
+        return own_categories(state, as_of)
+    return standing.popular.get(placement.kind, ())

@@ -20,11 +20,12 @@ from deployment.keys import Keys
 from deployment.snapshot import Snapshot
 from deployment.snapshot_reading import ask_whole, brought_up, whole
 from scoring import learner
-from scoring.candidates import popular
 from scoring.held_personas import HeldPersonas
+from scoring.held_placements import HeldPlacements
 from scoring.learner import Residuals
 from scoring.model import Bundle, load_bundle
 from scoring.placements import Placements
+from scoring.standing import Standing, standing_of
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -39,12 +40,12 @@ class NotReady(OpportuneError):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Everything that one answer is made with; `popular` is empty if nothing says what is."""
+    """Everything that one answer is made with."""
 
     bundle: Bundle
     snapshot: Snapshot
     residuals: Residuals
-    popular: tuple[str, ...]
+    standing: Standing
     personas: Personas | None = None
     placements: Placements = field(default_factory=Placements)
 
@@ -55,7 +56,7 @@ class _Parts:
     bundle: Bundle | None = None
     snapshot: Snapshot | None = None
     residuals: Residuals = field(default_factory=Residuals)
-    popular: tuple[str, ...] = ()
+    standing: Standing = field(default_factory=Standing)
     personas: Personas | None = None
 
 
@@ -65,6 +66,7 @@ class Memory:
     load      how a bundle is loaded
     refused   called with the id of each bundle that could not be taken
     target    whose current bundle is held
+    placements   what keeps the file of placements up to date
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class Memory:
         load: Callable[[Bundles, str, Plan], Bundle] = load_bundle,
         refused: Callable[[str], None] = lambda bundle_id: None,
         target: str = DEFAULT_TARGET,
+        placements: HeldPlacements | None = None,
     ) -> None:
         self._client = client
         self._keys = keys
         self._plans = plans
         self._bundles = bundles
         self._personas = HeldPersonas(bundles.store)
+        self._placements = placements or HeldPlacements()
         self._target = target
         self._bound = residual_bound
         self._load = load
@@ -111,12 +115,15 @@ class Memory:
             )
         if parts.snapshot is None:
             raise NotReady("there is no snapshot yet; run `opportune fold` (or `opportune rebuild`)")
-        return Held(parts.bundle, parts.snapshot, parts.residuals, parts.popular, parts.personas)
+        return Held(
+            parts.bundle, parts.snapshot, parts.residuals, parts.standing, parts.personas, self._placements.held
+        )
 
     async def refresh(self) -> None:
         """Take over what has changed since the last time.
 
-        A bundle that is refused leaves the one before in place. Raises redis.RedisError if Redis does not answer.
+        A bundle or a file of placements that is refused leaves the one before in place. Raises redis.RedisError if
+        Redis does not answer.
         """
         found = await _answer(self._client.hmget(self._keys.deployment(), GENERATION, PARTITIONS))
         generation, partitions = found
@@ -127,6 +134,7 @@ class Memory:
             await self._refresh_bundle(plan)
             personas = await asyncio.to_thread(self._personas.brought_up, plan)
             self._parts = replace(self._parts, personas=personas)
+            await asyncio.to_thread(self._placements.bring_up, plan)
             await self._refresh_snapshot(int(generation), plan)
         else:
             self._plans.forget()
@@ -194,8 +202,8 @@ class Memory:
                 snapshot = whole(plan, await together.execute())
         if snapshot is not None:
             # Final values of all items take some milliseconds: requests go on meanwhile.
-            ranked = await asyncio.to_thread(_prepared, snapshot)
-            self._parts = replace(self._parts, generation=generation, snapshot=snapshot, popular=ranked)
+            standing = await asyncio.to_thread(_prepared, snapshot)
+            self._parts = replace(self._parts, generation=generation, snapshot=snapshot, standing=standing)
 
     async def _refresh_residuals(self) -> None:
         data = await _answer(self._client.get(self._keys.learner("weights")))
@@ -204,11 +212,11 @@ class Memory:
             self._parts = replace(self._parts, residuals=Residuals.of(learner.decode(data), self._bound))
 
 
-def _prepared(snapshot: Snapshot) -> tuple[str, ...]:
-    """The popular categories; every view's final values are computed by the way."""
+def _prepared(snapshot: Snapshot) -> Standing:
+    """How everything stands; every view's final values are computed by the way."""
     for view in snapshot.plan.snapshot_views:
         snapshot.lookup(view.name, [])
-    return popular(snapshot)
+    return standing_of(snapshot)
 
 
 async def _answer(asked: Any) -> Any:

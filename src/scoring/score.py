@@ -3,7 +3,7 @@
 `score` is the whole of it, to be read aloud; every name in it is a function below or a room of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -13,19 +13,20 @@ from behavior.column import Column
 from behavior.event import SECOND_US
 from behavior.moment import Moment, choose_offset
 from behavior.personas import Personas, assign
-from behavior.plan import ALL_ID, Feature, Plan
+from behavior.plan import ALL_ID, Plan
 from deployment.clock import AsyncClock
 from deployment.snapshot import Snapshot
 from deployment.user_state import UserState
 from deployment.zone import offsets_at
 from scoring.answer import Answer, Degradation, Scored, explained
 from scoring.candidates import Candidates, candidates_of
-from scoring.factors import Evidence, relevance, weigh
+from scoring.factors import Evidence, relevance, views_read, weigh
 from scoring.held_personas import fits
 from scoring.journal import Journal
 from scoring.memory import Held, Memory
 from scoring.model import Bundle
 from scoring.request import ScoreRequest
+from scoring.signals import signals_of, view_of
 from scoring.states import States
 
 # A snapshot that lags by more of its intervals than this is declared stale.
@@ -48,21 +49,35 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
     Raises BadInput for a request that cannot be answered, NotReady without bundle or snapshot, redis.RedisError.
     """
     held = deps.memory.held()  # one bundle, snapshot, learner and configuration for the whole answer
-    placement = held.placements.of(request.placement)
+    placement = held.placements.of(request.placement)  # an unknown one is refused before anything is read
     read = await deps.states.read(request.user_id)  # one round trip
     as_of = max(await deps.clock.now(), read.offset + 1)  # states answer from here on
-    candidates = candidates_of(request, held.popular)
+    candidates = candidates_of(request, placement, held.standing, read.state, as_of)
+    signals = signals_of(read.state.plan)
 
-    finals = final_columns(held, read.state, candidates, as_of)
+    finals = final_columns(held, read.state, candidates, as_of, views_read(placement, signals))
     moment = moment_of(request, read.state.plan, held.bundle, finals, as_of)
     persona = persona_of(held.personas, read.state.plan, finals)
     vector = held.bundle.assemble(finals, moment, candidates.categories)
     margins = held.bundle.predict(vector)
     believed = held.bundle.believed(margins)
     residuals = held.residuals.lookup(candidates.categories)
-    tables = held.bundle.tables
-    weighed = weigh(Evidence(request, placement, candidates, moment, persona, finals, believed, residuals, tables))
-    scored = Scored(candidates, vector, margins, believed, residuals, weighed, relevance(weighed))
+    weighed = weigh(
+        Evidence(
+            request,
+            placement,
+            candidates,
+            moment,
+            persona,
+            finals,
+            believed,
+            residuals,
+            signals,
+            held.standing,
+            held.bundle.tables,
+        )
+    )
+    scored = Scored(candidates, vector, margins, believed, residuals, weighed, relevance(weighed, len(candidates)))
 
     shown = explained(held.bundle.inputs, finals, moment, candidates.categories) if request.explain else {}
     answer = Answer(
@@ -76,23 +91,29 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
         target=held.bundle.target,
         calibration=held.bundle.calibration,
         learner_version=held.residuals.version,
-        ranked=scored.ranked(request.top_k, shown),
+        ranked=scored.ranked(request.top_k, shown, held.standing, placement.diversity),
         degraded=tuple(degradations(read.state, held.snapshot, as_of)),
         persona=persona,
+        candidates_from=candidates.sources,
+        placements_id=held.placements.placements_id,
     )
     deps.journal.record(answer)
     return answer
 
 
-def final_columns(held: Held, state: UserState, candidates: Candidates, as_of: int) -> dict[str, Column]:
-    """Final values of every view that the bundle, personas or the moment need; one row for what all candidates share.
+def final_columns(
+    held: Held, state: UserState, candidates: Candidates, as_of: int, views: Set[str] = frozenset()
+) -> dict[str, Column]:
+    """Final values of every view that is needed; one row for what all candidates share.
+
+    views   what is needed beside the views of the bundle, the personas and the moment: the factors'
 
     States are read under the plan of their own generation. While a rebuild moves partitions to the next one, that may
     be another than the snapshot's; the bundle's features are the same in both.
     """
     offset = state.plan.utc_offset
     finals: dict[str, Column] = {}
-    wanted = held.bundle.views | ({_view_of(offset)} if offset else set())
+    wanted = held.bundle.views | views | ({view_of(offset.ref)} if offset else set())
     if held.personas is not None:
         wanted = wanted | held.personas.views
     for view in state.plan.user_views:
@@ -131,7 +152,3 @@ def degradations(state: UserState, snapshot: Snapshot, as_of: int) -> list[Degra
     if lag_us > STALE_INTERVALS * snapshot.plan.interval_us:
         found.append(Degradation("snapshot_stale", f"values of categories are {lag_us / SECOND_US:.0f} s old"))
     return found
-
-
-def _view_of(feature: Feature) -> str:
-    return feature.ref.partition(":")[0]

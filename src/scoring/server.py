@@ -33,6 +33,7 @@ from scoring.accounting import Accounting, exposed
 from scoring.calls import SERVICE, Servicer, handlers
 from scoring.collect import Collect
 from scoring.entry import join_in
+from scoring.held_placements import HeldPlacements
 from scoring.journal import Journal
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
@@ -57,7 +58,7 @@ _OPTIONS = [
 class Server:
     """One server of a deployment.
 
-    Making it raises BadInput (no plan, no key, another plan in Redis) or Unavailable (no Redis).
+    Making it raises BadInput (no plan, no key, wrong placements, another plan in Redis) or Unavailable (no Redis).
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -65,6 +66,7 @@ class Server:
         self._keys = Keys(settings.redis_prefix, settings.partitions)
         self._pseudonyms = Pseudonyms.load(settings.key_file)
         self._sealing = Sealing.load(settings.sealing_key_file)
+        self._placements = HeldPlacements(settings.placements, metrics.PLACEMENTS_REFUSED.inc)
         _join_in(settings)
         self._health = health.aio.HealthServicer()
         self._is_serving = False
@@ -93,6 +95,7 @@ class Server:
             metrics.load_timed,
             lambda _: metrics.BUNDLES_REFUSED.inc(),
             settings.target,
+            self._placements,
         )
         states = metrics.TimedStates(client, self._keys, plans)
         scoring = Scoring(states, clock, memory, journal)

@@ -1,6 +1,6 @@
 """Between the wire and the rooms: protobuf messages become checked requests, answers become protobuf messages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,6 +20,7 @@ _STATUS = {
 }
 
 _KIND = {CATEGORY: wire.CANDIDATE_KIND_CATEGORY, ITEM: wire.CANDIDATE_KIND_ITEM}
+_KIND_OF = {number: kind for kind, number in _KIND.items()}
 
 
 def read_request(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> ScoreRequest:
@@ -33,9 +34,10 @@ def read_request(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> ScoreReq
     which = moment.WhichOneof("offset")
     if which == "utc_offset_s" and abs(moment.utc_offset_s) > MAX_UTC_OFFSET_S:
         raise BadInput("moment.utc_offset_s must be within ±18 hours, in seconds")
+    kind, ids, categories = _candidates(message.candidates)
     return ScoreRequest(
         user_id=_pseudonym(message, pseudonyms),
-        ids=_categories(message.candidates),
+        ids=ids,
         placement=_short("placement", message.placement) or None,
         utc_offset_s=moment.utc_offset_s if which == "utc_offset_s" else None,
         zone=_zone(moment.zone) if which == "zone" else None,
@@ -43,6 +45,8 @@ def read_request(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> ScoreReq
         explain=message.explain,
         device=_short("moment.device", moment.device),
         page=_short("moment.page", moment.page, MAX_TEXT_BYTES),
+        kind=kind,
+        categories=categories,
     )
 
 
@@ -55,6 +59,8 @@ def write_answer(answer: Answer) -> wire.ScoreResponse:
         persona=answer.persona,
         ranked=[_ranked(place, each, answer) for place, each in enumerate(answer.ranked, 1)],
         degraded=[wire.Degradation(reason=each.reason, detail=each.detail) for each in answer.degraded],
+        candidates_from=answer.candidates_from,
+        placements_id=answer.placements_id,
     )
     _set_instant(response.as_of, answer.as_of)
     _set_instant(response.snapshot_instant, answer.s)
@@ -82,22 +88,28 @@ def _pseudonym(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> str:
     return pseudonyms.user(raw) if which == "user_id" else pseudonyms.anonymous(raw)
 
 
-def _categories(candidates: Iterable[wire.Candidate]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
+def _candidates(candidates: Sequence[wire.Candidate]) -> tuple[str, tuple[str, ...], dict[str, str]]:
+    """The kind that all are of, their ids, and {item: category} where that is said."""
+    found: dict[str, str] = {}
+    if len(candidates) > MAX_CANDIDATES:
+        raise BadInput(f"a request may name {MAX_CANDIDATES} candidates; split it")
+    kind = candidates[0].kind if candidates else wire.CANDIDATE_KIND_CATEGORY
     for place, candidate in enumerate(candidates):
         where = f"candidates[{place}]"
-        if place == MAX_CANDIDATES:
-            raise BadInput(f"a request may name {MAX_CANDIDATES} candidates; split it")
-        if candidate.kind == wire.CANDIDATE_KIND_ITEM:
-            raise BadInput(f"{where} is an item, and this model ranks categories; send CANDIDATE_KIND_CATEGORY")
-        if candidate.kind != wire.CANDIDATE_KIND_CATEGORY:
-            raise BadInput(f"{where}.kind must be CANDIDATE_KIND_CATEGORY")
+        if candidate.kind not in _KIND_OF:
+            raise BadInput(f"{where}.kind must be CANDIDATE_KIND_CATEGORY or CANDIDATE_KIND_ITEM")
+        if candidate.kind != kind:
+            raise BadInput(
+                f"{where} is of another kind than those before it; send items and categories in two requests"
+            )
         if not _short(f"{where}.id", candidate.id):
-            raise BadInput(f"{where}.id is empty; send the category")
+            raise BadInput(f"{where}.id is empty; send the item's or category's")
         if candidate.id in found:
             raise BadInput(f"{where} is there twice; send each candidate once")
-        found[candidate.id] = None
-    return tuple(found)
+        found[candidate.id] = _short(f"{where}.category", candidate.category)
+        if candidate.category and kind == wire.CANDIDATE_KIND_CATEGORY:
+            raise BadInput(f"{where}.category is for items; of a category send the id only")
+    return _KIND_OF[kind], tuple(found), {each: category for each, category in found.items() if category}
 
 
 def _short(name: str, text: str, most: int = MAX_ID_BYTES) -> str:
@@ -117,7 +129,7 @@ def _zone(name: str) -> str:
 def _ranked(position: int, ranked: Ranked, answer: Answer) -> wire.Ranked:
     return wire.Ranked(
         position=position,
-        candidate=wire.Candidate(kind=_KIND[ranked.kind], id=ranked.id),
+        candidate=_candidate(ranked),
         score=ranked.score,
         factors=[
             wire.Factor(name=each.name, value=each.value, weight=each.weight, contribution=each.contribution)
@@ -125,6 +137,14 @@ def _ranked(position: int, ranked: Ranked, answer: Answer) -> wire.Ranked:
         ],
         propensities=[wire.Propensity(target=answer.target, value=ranked.propensity, calibrated=answer.calibrated)],
         features=[_feature(name, value) for name, value in ranked.features.items()],
+        marks=ranked.marks,
+        relevance_position=ranked.relevance_position,
+    )
+
+
+def _candidate(ranked: Ranked) -> wire.Candidate:
+    return wire.Candidate(
+        kind=_KIND[ranked.kind], id=ranked.id, category=ranked.category if ranked.kind == ITEM else ""
     )
 
 

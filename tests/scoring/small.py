@@ -14,7 +14,7 @@ from behavior.context import ContextTables
 from behavior.event import PERSONALIZATION, SECOND_US, Event
 from behavior.manifest import Span
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
-from behavior.words import age, count, distinct, last
+from behavior.words import age, count, distinct, last, recent
 from deployment.pseudonym import Pseudonyms, make_key
 from deployment.sealing import make_sealing_key
 from deployment.settings import Settings, load
@@ -34,11 +34,12 @@ def _view(name: str, entity: str, *aggregations: Aggregation) -> ViewDefinition:
 PLAN = Plan(
     [
         _view("user_activity", "user", count("purchase", over="7d"), age("purchase"), last("purchase.category"),
-              last("*.utc_offset_s")),
+              last("*.utc_offset_s"), count("purchase", over="30d"), recent(5)),
         _view("user_category", "user_category", count("purchase", over="30d"), age("purchase")),
         _view("category_activity", "category", count("purchase", over="30d")),
         _view("all_activity", "all", count("purchase", over="7d")),
-        _view("item_activity", "item", count("purchase", over="7d"), distinct("purchase.user", over="30d")),
+        _view("item_activity", "item", count("purchase", over="7d"), distinct("purchase.user", over="30d"),
+              count("purchase", over="30d"), last("*.category")),
     ]
 )  # fmt: skip
 INPUTS = (

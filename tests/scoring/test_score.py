@@ -83,7 +83,10 @@ def ask(online: Online, request: ScoreRequest, **changes: Any) -> Answer:
             journal = Journal(LogWriter(client, online.keys, 48), PARTITIONS)
             bundles = changes.get("bundles", settings.bundles)
             plans = Plans(online.keys)
-            memory = Memory(client, online.keys, plans, bundles_at(bundles), settings.residual_bound)
+            memory = Memory(
+                client, online.keys, plans, bundles_at(bundles), settings.residual_bound,
+                placements=changes.get("placements"),
+            )  # fmt: skip
             await memory.refresh()
             states = States(client, online.keys, plans)
             deps = Scoring(states, AsyncClock(client, online.keys.clock()), memory, journal)

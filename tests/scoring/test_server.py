@@ -156,11 +156,12 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(address: str, method:
 
 
 def test_what_cannot_be_answered_is_refused_with_a_sentence(address: str) -> None:
-    """Items, too many candidates and too many events are INVALID_ARGUMENT."""
-    item = wire.Candidate(kind=wire.CANDIDATE_KIND_ITEM, id="i")
-    error = raw_call(address, "Score", wire.ScoreRequest(user_id=USER, candidates=[item]).SerializeToString())
+    """Mixed kinds, too many candidates and too many events are INVALID_ARGUMENT."""
+    kinds = (wire.CANDIDATE_KIND_ITEM, wire.CANDIDATE_KIND_CATEGORY)
+    mixed = [wire.Candidate(kind=kind, id=str(kind)) for kind in kinds]
+    error = raw_call(address, "Score", wire.ScoreRequest(user_id=USER, candidates=mixed).SerializeToString())
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "ranks categories" in error.details()
+    assert "send items and categories in two requests" in error.details()
     with Client(address) as client:
         with pytest.raises(BadInput, match="1000"):
             client.score(USER, candidates=[str(i) for i in range(1001)])

@@ -60,11 +60,47 @@ def test_a_wrong_request_is_refused_by_name(message: wire.ScoreRequest, names: s
         read_request(message, PSEUDONYMS)
 
 
-def test_items_are_refused_with_a_sentence() -> None:
-    """A model of categories says so, and what to send instead."""
-    item = wire.Candidate(kind=wire.CANDIDATE_KIND_ITEM, id="i")
-    with pytest.raises(BadInput, match="ranks categories; send CANDIDATE_KIND_CATEGORY"):
-        read_request(wire.ScoreRequest(user_id="u", candidates=[category("TEA"), item]), PSEUDONYMS)
+def item(name: str, of: str = "") -> wire.Candidate:
+    return wire.Candidate(kind=wire.CANDIDATE_KIND_ITEM, id=name, category=of)
+
+
+def test_items_are_read_with_the_categories_that_are_said() -> None:
+    """The kind, the ids in order, and the category of those that have one."""
+    read = read_request(wire.ScoreRequest(user_id="u", candidates=[item("i", "TEA"), item("j")]), PSEUDONYMS)
+    assert (read.kind, read.ids, read.categories) == ("item", ("i", "j"), {"i": "TEA"})
+
+
+@pytest.mark.parametrize(
+    ("candidates", "says"),
+    [
+        (
+            [category("TEA"), item("i")],
+            r"candidates\[1\] is of another kind .* send items and categories in two requests",
+        ),
+        ([item("i"), category("TEA")], r"candidates\[1\] is of another kind"),
+        ([item("i"), item("i", "TEA")], r"candidates\[1\] is there twice"),
+        ([item("i", "c" * 257)], r"candidates\[0\]\.category must be at most 256 bytes"),
+        ([wire.Candidate(kind=2, id="TEA", category="TEA")], r"candidates\[0\]\.category is for items"),
+        ([wire.Candidate(kind=7, id="TEA")], r"candidates\[0\]\.kind must be"),
+    ],
+)
+def test_wrong_candidates_are_refused_by_place(candidates: list[wire.Candidate], says: str) -> None:
+    """Kinds are not mixed, nothing is there twice, and a category has no category."""
+    with pytest.raises(BadInput, match=says):
+        read_request(wire.ScoreRequest(user_id="u", candidates=candidates), PSEUDONYMS)
+
+
+def test_where_an_answer_comes_from_is_written() -> None:
+    """Sources, placements, marks, the place by score, and the category of an item."""
+    ranked = Ranked("item", "i", "TEA", 1.0, (), 1.0, 0.0, 0.7, b"", {}, ("unknown_item",), 3)
+    answer = Answer(
+        "r", "k1-u", None, 0, 0, 0, "b", "purchase_7d", None, 0, (ranked,), (), "", ("user", "popular"), "0123456789ab",
+    )  # fmt: skip
+    message = write_answer(answer)
+    assert (list(message.candidates_from), message.placements_id) == (["user", "popular"], "0123456789ab")
+    (shown,) = message.ranked
+    assert (shown.position, shown.relevance_position, list(shown.marks)) == (1, 3, ["unknown_item"])
+    assert (shown.candidate.kind, shown.candidate.id, shown.candidate.category) == (1, "i", "TEA")
 
 
 def test_an_answer_is_written_to_the_last_bit() -> None:

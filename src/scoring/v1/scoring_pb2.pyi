@@ -31,12 +31,14 @@ PURPOSE_ANALYTICS: Purpose
 PURPOSE_MARKETING: Purpose
 
 class Candidate(_message.Message):
-    __slots__ = ("kind", "id")
+    __slots__ = ("kind", "id", "category")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
+    CATEGORY_FIELD_NUMBER: _ClassVar[int]
     kind: CandidateKind
     id: str
-    def __init__(self, kind: _Optional[_Union[CandidateKind, str]] = ..., id: _Optional[str] = ...) -> None: ...
+    category: str
+    def __init__(self, kind: _Optional[_Union[CandidateKind, str]] = ..., id: _Optional[str] = ..., category: _Optional[str] = ...) -> None: ...
 
 class Moment(_message.Message):
     __slots__ = ("utc_offset_s", "zone", "device", "page")
@@ -69,7 +71,7 @@ class ScoreRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., anonymous_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., placement: _Optional[str] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ..., top_k: _Optional[int] = ..., explain: _Optional[bool] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
-    __slots__ = ("request_id", "as_of", "bundle_id", "learner_version", "snapshot_instant", "ranked", "degraded", "persona")
+    __slots__ = ("request_id", "as_of", "bundle_id", "learner_version", "snapshot_instant", "ranked", "degraded", "persona", "candidates_from", "placements_id")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +80,8 @@ class ScoreResponse(_message.Message):
     RANKED_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     PERSONA_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FROM_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENTS_ID_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     as_of: _timestamp_pb2.Timestamp
     bundle_id: str
@@ -86,23 +90,29 @@ class ScoreResponse(_message.Message):
     ranked: _containers.RepeatedCompositeFieldContainer[Ranked]
     degraded: _containers.RepeatedCompositeFieldContainer[Degradation]
     persona: str
-    def __init__(self, request_id: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., learner_version: _Optional[int] = ..., snapshot_instant: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ranked: _Optional[_Iterable[_Union[Ranked, _Mapping]]] = ..., degraded: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., persona: _Optional[str] = ...) -> None: ...
+    candidates_from: _containers.RepeatedScalarFieldContainer[str]
+    placements_id: str
+    def __init__(self, request_id: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., learner_version: _Optional[int] = ..., snapshot_instant: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ranked: _Optional[_Iterable[_Union[Ranked, _Mapping]]] = ..., degraded: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., persona: _Optional[str] = ..., candidates_from: _Optional[_Iterable[str]] = ..., placements_id: _Optional[str] = ...) -> None: ...
 
 class Ranked(_message.Message):
-    __slots__ = ("position", "candidate", "score", "factors", "propensities", "features")
+    __slots__ = ("position", "candidate", "score", "factors", "propensities", "features", "marks", "relevance_position")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     FACTORS_FIELD_NUMBER: _ClassVar[int]
     PROPENSITIES_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
+    RELEVANCE_POSITION_FIELD_NUMBER: _ClassVar[int]
     position: int
     candidate: Candidate
     score: float
     factors: _containers.RepeatedCompositeFieldContainer[Factor]
     propensities: _containers.RepeatedCompositeFieldContainer[Propensity]
     features: _containers.RepeatedCompositeFieldContainer[Feature]
-    def __init__(self, position: _Optional[int] = ..., candidate: _Optional[_Union[Candidate, _Mapping]] = ..., score: _Optional[float] = ..., factors: _Optional[_Iterable[_Union[Factor, _Mapping]]] = ..., propensities: _Optional[_Iterable[_Union[Propensity, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ...) -> None: ...
+    marks: _containers.RepeatedScalarFieldContainer[str]
+    relevance_position: int
+    def __init__(self, position: _Optional[int] = ..., candidate: _Optional[_Union[Candidate, _Mapping]] = ..., score: _Optional[float] = ..., factors: _Optional[_Iterable[_Union[Factor, _Mapping]]] = ..., propensities: _Optional[_Iterable[_Union[Propensity, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., marks: _Optional[_Iterable[str]] = ..., relevance_position: _Optional[int] = ...) -> None: ...
 
 class Factor(_message.Message):
     __slots__ = ("name", "value", "weight", "contribution")
