@@ -23,6 +23,8 @@ VOCABULARIES_FILE = "vocabularies.json"
 GOLDEN_FILE = "golden.npz"
 REFERENCE_FILE = "reference.json"
 FILES = (MODEL_FILE, TEXT_FILE, VOCABULARIES_FILE, GOLDEN_FILE, REFERENCE_FILE)
+# What a bundle may have besides, listed and hashed like the others: those that rank categories do, if they are not old.
+CONTEXT_FILE = "context.json"
 # Inputs that come with the request and are no features of the plan.
 REQUEST_INPUTS = ("moment:", "candidate:")
 _BUNDLE_ID = re.compile(r"([a-z0-9_]+)-[0-9]{8}-[0-9a-f]{8}")

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from behavior.column import Column
+from behavior.context import ContextTables
 from behavior.event import HOUR_US, SECOND_US
 from behavior.lifts import freshness, lift, odds, weariness
 from behavior.moment import Moment
+from behavior.relevance import CONTEXT_FACTORS, PROPENSITY_WEIGHT, Context, ContextFactor, added
 from behavior.served import ITEM
 from scoring.candidates import Candidates
 from scoring.placements import Placement
@@ -45,6 +47,7 @@ class Evidence:
     residuals    float64[n], the learner's bounded corrections of them
     signals      which of `finals` say what
     standing     how candidates stand with everybody
+    tables       the bundle's lifts of categories in their contexts, None if it has none
     """
 
     request: ScoreRequest
@@ -57,6 +60,7 @@ class Evidence:
     residuals: np.ndarray
     signals: Signals
     standing: Standing
+    tables: ContextTables | None = None
 
     def counts(self, ref: str) -> np.ndarray:
         """The values of a count, float64, 0 where nothing is known."""
@@ -160,10 +164,22 @@ def _of_categories(evidence: Evidence, tables: Mapping[str, Mapping[str, float]]
     return np.array([table.get(category, 0.0) for category in evidence.candidates.categories], dtype=np.float64)
 
 
+def _from_tables(factor: ContextFactor) -> Factor:
+    """A factor that an evaluation adds up too."""
+
+    def value(evidence: Evidence) -> np.ndarray | None:
+        if evidence.tables is None:
+            return None
+        context = Context(evidence.candidates.categories, evidence.moment, (evidence.persona,))
+        return factor.of(evidence.tables, context)
+
+    return Factor(factor.name, factor.summary, factor.missing, factor.weight, value)
+
+
 FACTORS: tuple[Factor, ...] = (
     Factor(
         "propensity", "the model's margin, calibrated where the bundle has a calibration: how likely the outcome is",
-        "the outcome is as likely as not", 1.0, lambda evidence: evidence.margins,
+        "the outcome is as likely as not", PROPENSITY_WEIGHT, lambda evidence: evidence.margins,
     ),
     Factor(
         "affinity", "implicit: how much larger a share the category has in what the user buys than in what everybody "
@@ -185,6 +201,7 @@ FACTORS: tuple[Factor, ...] = (
         "category towards all",
         "it is bought as often as the average of its kind", 0.0, popularity,
     ),
+    *(_from_tables(factor) for factor in CONTEXT_FACTORS),
     Factor(
         "learner", "what the learner has learned since the model was trained, bounded",
         "nothing was learned about the category", 1.0, lambda evidence: evidence.residuals,
@@ -241,10 +258,7 @@ def relevance(weighed: Sequence[Weighed], n: int) -> np.ndarray:
     >>> float(relevance([Weighed("a", 1.0, first, first), Weighed("b", 1.0, second, second)], 1)[0]) == 0.1 + 0.2
     True
     """
-    scores: np.ndarray = np.zeros(n, dtype=np.float64)
-    for factor in weighed:
-        scores = scores + factor.contributions
-    return scores
+    return added([each.contributions for each in weighed], n)
 
 
 def _weighed(placement: Placement, signals: Signals, factors: Sequence[Factor]) -> list[tuple[Factor, float]]:

@@ -16,8 +16,11 @@ import onnxruntime
 
 from behavior.calibration import Calibration
 from behavior.column import Column
+from behavior.context import ContextTables
+from behavior.context import decode as read_tables
 from behavior.errors import BundleRefused
 from behavior.manifest import (
+    CONTEXT_FILE,
     GOLDEN_FILE,
     MODEL_FILE,
     REQUEST_INPUTS,
@@ -47,6 +50,7 @@ class Bundle:
     vocabularies   {input: {text: code}}
     zone           IANA zone for users whose offset is not known
     predict        rows float32[n, d] -> raw margins float32[n]
+    tables         lifts of categories in their contexts, None in a bundle from before there were any
     """
 
     bundle_id: str
@@ -58,6 +62,7 @@ class Bundle:
     manifest: Manifest = field(repr=False)
     vocabularies: Mapping[str, Mapping[str, int]]
     predict: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+    tables: ContextTables | None = field(default=None, repr=False)
 
     def assemble(self, finals: Mapping[str, Column], moment: Moment, categories: Sequence[str]) -> np.ndarray:
         """The model's rows, float32[n, d], of the candidates' categories."""
@@ -88,6 +93,7 @@ def load_bundle(bundles: Bundles, name: str, plan: Plan, target: str = DEFAULT_T
         manifest=manifest,
         vocabularies=_vocabularies(manifest, files[VOCABULARIES_FILE], plan),
         predict=_predictor(manifest, files[MODEL_FILE]),
+        tables=_tables(manifest, files),
     )
     _verify_golden(bundle, files[GOLDEN_FILE])
     return bundle
@@ -130,6 +136,14 @@ def _vocabularies(manifest: Manifest, data: bytes, plan: Plan) -> dict[str, dict
         if is_text and ref not in texts:
             raise BundleRefused(f"{where} has no vocabulary for {ref}; train again")
     return {name: {text: code for code, text in enumerate(known)} for name, known in texts.items()}
+
+
+def _tables(manifest: Manifest, files: Mapping[str, bytes]) -> ContextTables | None:
+    if CONTEXT_FILE not in files:
+        return None
+    tables = read_tables(files[CONTEXT_FILE], f"bundle {manifest.bundle_id}")
+    tables.arrays  # noqa: B018  made now, and not at the first request
+    return tables
 
 
 def _verify_golden(bundle: Bundle, data: bytes) -> None:

@@ -68,7 +68,19 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
     believed = held.bundle.believed(margins)
     residuals = held.residuals.lookup(candidates.categories)
     weighed = weigh(
-        Evidence(request, placement, candidates, moment, persona, finals, believed, residuals, signals, held.standing)
+        Evidence(
+            request,
+            placement,
+            candidates,
+            moment,
+            persona,
+            finals,
+            believed,
+            residuals,
+            signals,
+            held.standing,
+            held.bundle.tables,
+        )
     )
     scored = Scored(candidates, vector, margins, believed, residuals, weighed, relevance(weighed, len(candidates)))
 

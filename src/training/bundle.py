@@ -1,6 +1,7 @@
 """Writing bundles: what training made, as the files of a bundle and their manifest.
 
 <bundles>/<target>/<bundle_id>/    manifest.json model.onnx model.txt vocabularies.json golden.npz reference.json
+                                   and of a target that ranks categories, context.json
 <bundles>/<target>/current         a pointer (deployment.bundle_store)
 """
 
@@ -15,9 +16,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from behavior import context
 from behavior.calibration import Calibration
 from behavior.errors import BadInput, BundleRefused
 from behavior.manifest import (
+    CONTEXT_FILE,
     GOLDEN_FILE,
     MODEL_FILE,
     REFERENCE_FILE,
@@ -50,6 +53,7 @@ class Trained:
     vocabularies    {input: texts in the order of their codes}
     golden_x        float32[m, d], real rows whose margins every loader must reproduce; m >= 1
     reference       the file `reference.json`: what the inputs looked like in training
+    tables          lifts of categories in their contexts, if the target ranks categories
     The rest is told in `behavior.manifest.Manifest`.
     """
 
@@ -70,6 +74,7 @@ class Trained:
     calibration: Calibration | None = None
     git_revision: str | None = None
     least_known_share: float = 0.0
+    tables: context.ContextTables | None = None
 
 
 def write_bundle(place: Place, trained: Trained, created: datetime) -> str:
@@ -86,6 +91,8 @@ def write_bundle(place: Place, trained: Trained, created: datetime) -> str:
         GOLDEN_FILE: _golden(trained),
         REFERENCE_FILE: trained.reference,
     }
+    if trained.tables is not None:
+        files[CONTEXT_FILE] = context.encode(trained.tables)
     manifest = _manifest(trained, created, files)
     bundles_at(place).write(manifest, files)
     return manifest.bundle_id
@@ -131,6 +138,13 @@ def write_report(place: Place, bundle_id: str, page: str) -> str:
 def read_bundle(place: Place, name: str, target: str = DEFAULT_TARGET) -> tuple[Manifest, dict[str, bytes]]:
     """A bundle's manifest and its files by name, checked; `name` is an id, or a pointer of the target."""
     return bundles_at(place).read(name, target)
+
+
+def tables_in(manifest: Manifest, files: Mapping[str, bytes]) -> context.ContextTables | None:
+    """The context tables of a bundle that was read, None if it has none. Raises BundleRefused if they are no use."""
+    if CONTEXT_FILE not in files:
+        return None
+    return context.decode(files[CONTEXT_FILE], f"bundle {manifest.bundle_id}")
 
 
 def _manifest(trained: Trained, created: datetime, files: Mapping[str, bytes]) -> Manifest:

@@ -34,10 +34,12 @@ class Vectors:
 
     x        float32[m, d]
     slices   {name: object[m] of texts}, the part of each row by each slicer
+    moment   of each row: its instant, and the user's offset then
     """
 
     x: np.ndarray
     slices: Mapping[str, np.ndarray]
+    moment: Moment
 
 
 def service_features(store: "FeatureStore", name: str) -> list[str]:
@@ -78,6 +80,7 @@ def vectors(
     references = [name for name in dict.fromkeys(asked) if name in plan.features]
     x = np.empty((len(rows), len(inputs)), dtype=np.float32)
     parted = []
+    offsets = np.empty(len(rows), dtype=np.int64)
     for start in range(0, len(rows), SLICE_ROWS):
         part = rows.take(np.arange(start, min(start + SLICE_ROWS, len(rows))))
         frame = _entities(part)
@@ -87,8 +90,9 @@ def vectors(
         candidates = frame["category"].to_numpy(object)
         x[start : start + len(part)] = assemble(inputs, finals, moment, candidates, vocabularies)
         parted.append({slicer.name: slicer.of(finals, moment) for slicer in slicers})
+        offsets[start : start + len(part)] = moment.utc_offset_s
         progress(start + len(part), len(rows))
-    return Vectors(x, together(parted))
+    return Vectors(x, together(parted), Moment(rows.t, offsets))
 
 
 def codes_of(texts: Sequence[str]) -> dict[str, int]:

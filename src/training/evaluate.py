@@ -10,7 +10,7 @@ from behavior.manifest import Manifest, check_features
 from behavior.plan import Plan
 from deployment.bundles import DEFAULT_TARGET
 from training.baselines import baselines
-from training.bundle import Place, personas_beside, read_bundle
+from training.bundle import Place, personas_beside, read_bundle, tables_in
 from training.evaluation import Evaluation, evaluate
 from training.measured import Slice, figures
 from training.measuring import Answers, answered, unseen_rows
@@ -21,6 +21,8 @@ from training.targets import target_named
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+# What it is called among the scores.
+RELEVANCE = "relevance"
 Progress = Callable[[str, int, int], None]
 
 
@@ -47,6 +49,8 @@ def evaluate_bundle(
 ) -> Evaluated:
     """The metrics, in slices too, beside the baselines of the target, on all eligible rows of the cut-offs.
 
+    Where categories are ranked, `relevance` is what a request would be ranked by: the propensity's margin with what the
+    factors of the context add by default.
     `con` has the archive as the view `events`; a pointer is one of the target `of`; a ranking is that of one user at
     one cut-off. Raises BadInput if the bundle was trained on anything at or after the first cut-off, or if the archive
     ends within the last one's horizon.
@@ -55,7 +59,10 @@ def evaluate_bundle(
         con, store, plan, place, name, of, cutoffs, threads, lambda _, done, all_: progress("scoring", done, all_)
     )
     target = target_named(manifest.target)
-    scores = {manifest.target: found.measured.propensity} | baselines(con, rows, target)
+    scores = {manifest.target: found.measured.propensity}
+    if target.entity == "user_category":
+        scores[RELEVANCE] = found.relevance
+    scores |= baselines(con, rows, target)
     progress("resampling users", 0, 1)
     measured = evaluate(
         rows.instants.user[rows.instant], rows.instant, rows.label, scores, propensities=[manifest.target],
@@ -98,6 +105,7 @@ def _asked(
     rows = unseen_rows(con, target_named(manifest.target), manifest, cutoffs)
     answers = answered(
         Propensity.of_bundle(manifest, files, threads), store, plan, rows, personas=personas_beside(place, plan),
+        tables=tables_in(manifest, files),
         progress=lambda done, all_: progress(f"measuring {manifest.bundle_id}", done, all_),
     )  # fmt: skip
     return manifest, rows, answers

@@ -8,10 +8,12 @@ import duckdb
 import numpy as np
 
 from behavior.calibration import propensities
+from behavior.context import ContextTables
 from behavior.errors import BadInput
 from behavior.manifest import Manifest
 from behavior.personas import Personas
 from behavior.plan import Plan
+from behavior.relevance import Context, default_relevance
 from training.dataset import SLICE_ROWS, vectors
 from training.measured import Measured
 from training.propensity import Propensity
@@ -28,11 +30,15 @@ SAMPLE_ROWS = 20_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What a propensity said of m rows, and a sample of what it was shown: x float32[s, d], label uint8[s]."""
+    """What a propensity said of m rows, and a sample of what it was shown: x float32[s, d], label uint8[s].
+
+    relevance    float64[m], what a request would have been ranked by where nothing else is configured
+    """
 
     measured: Measured
     x: np.ndarray
     label: np.ndarray
+    relevance: np.ndarray
 
 
 def answered(
@@ -42,14 +48,17 @@ def answered(
     rows: Rows,
     *,
     personas: Personas | None = None,
+    tables: ContextTables | None = None,
     progress: Callable[[int, int], None] = lambda done, all_: None,
 ) -> Answers:
     """Ask a propensity all questions, a slice at a time: memory does not grow with the model's inputs.
 
     personas    the rows are parted by these too
+    tables      the bundle's, of which relevance is made besides the margin
     """
     sampled = np.sort(np.random.default_rng(1).choice(len(rows), min(SAMPLE_ROWS, len(rows)), replace=False))
-    margin = np.empty(len(rows))
+    margin, relevance = np.empty(len(rows)), np.empty(len(rows))
+    names = np.asarray(rows.categories, dtype=object)
     parts: list[Mapping[str, np.ndarray]] = []
     shown = []
     for start in range(0, len(rows), SLICE_ROWS):
@@ -59,6 +68,9 @@ def answered(
             slicers=slicers(plan, personas),
         )  # fmt: skip
         margin[start:end] = propensity.raw(part.x)
+        personas_then = part.slices["persona"].tolist() if personas is not None else [""]
+        context = Context(names[rows.category[start:end]].tolist(), part.moment, personas_then)
+        relevance[start:end] = default_relevance(propensity.calibrated(margin[start:end]), tables, context)
         parts.append(part.slices)
         shown.append(part.x[sampled[(sampled >= start) & (sampled < end)] - start])
         progress(end, len(rows))
@@ -70,7 +82,7 @@ def answered(
         margin=margin,
         slices=together(parts),
     )
-    return Answers(measured, np.concatenate(shown), rows.label[sampled])
+    return Answers(measured, np.concatenate(shown), rows.label[sampled], relevance)
 
 
 def unseen_rows(con: duckdb.DuckDBPyConnection, target: Target, manifest: Manifest, cutoffs: Sequence[int]) -> Rows:

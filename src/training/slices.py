@@ -1,6 +1,6 @@
 """Parts of the rows that a model must be right about on its own: each slicer one entry in one list.
 
-hour      night, morning, afternoon, evening of the row's local hour
+hour      the part of the day of the row's local hour
 tenure    how long ago the user first bought
 persona   the persona that the user has at the row's instant, if personas were made
 """
@@ -11,12 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from behavior.column import Column
+from behavior.context import DAYPARTS, part_of_hour
 from behavior.event import DAY_US, SECOND_US
 from behavior.moment import Moment
 from behavior.personas import Personas, assign, check_features
 from behavior.plan import Plan
 
-_HOURS = np.array(["night 0-5", "morning 6-11", "afternoon 12-17", "evening 18-23"], dtype=object)
+_ENDS = (*(each.first_hour for each in DAYPARTS[1:]), 24)
+_HOURS = np.array(
+    [f"{each.name} {each.first_hour}-{end - 1}" for each, end in zip(DAYPARTS, _ENDS, strict=True)], dtype=object
+)[part_of_hour()]
 _DAY_S = DAY_US // SECOND_US
 _TENURES = np.array(["under 90 days", "90 to 180 days", "180 to 270 days", "over 270 days"], dtype=object)
 _TENURE_ENDS_S = np.array([90, 180, 270]) * _DAY_S
@@ -43,7 +47,7 @@ def slicers(plan: Plan, personas: Personas | None = None) -> list[Slicer]:
         for feature in view.features
         if feature.aggregation.kind == "age" and feature.aggregation.since == "first"
     ]
-    hour = Slicer("hour", (), lambda finals, moment: _HOURS[moment.hour // 6])
+    hour = Slicer("hour", (), lambda finals, moment: _HOURS[moment.hour])
     found = [hour, *(Slicer("tenure", (ref,), _tenure_of(ref)) for ref in first[:1])]
     if personas is not None:
         check_features(personas, plan.fingerprints)

@@ -1,7 +1,7 @@
 """Training one target from the archive to a bundle, read from top to bottom.
 
 questions → labels → sampled rows → split by time → vectors from Feast → leaks refused → fit → calibrate → fit on all
-rows → ONNX, verified → measured on users that it has not learned from → bundle → report
+rows → ONNX, verified → context counted → measured on users that it has not learned from → bundle → report
 
 With a journal the rows are what was served, vectors included; everything from the split on is the same.
 """
@@ -24,6 +24,7 @@ from behavior.plan import Plan
 from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from training import bundle
 from training.calibrate import calibrate
+from training.context import context_tables
 from training.dataset import codes_of, service_features, vectors
 from training.fit import Sample, fit, fit_again, margins
 from training.journal_rows import Accounting, Journal, journal_rows
@@ -119,11 +120,18 @@ def train(
     chosen, samples = lesson.chosen, _samples(lesson.x, lesson.chosen, parts)
     fitted = _fitted(samples, inputs, learning, steps)
     propensity = Propensity(tuple(inputs), codes, learning.zone, fitted.calibration, fitted.early)
+    personas = bundle.personas_beside(place, plan)
+    tables = None
+    if target.entity == "user_category":
+        with steps.step("counting contexts"):
+            tables = context_tables(
+                learning.con, learning.store, plan, target, until=until, zone=learning.zone, personas=personas
+            )
     with steps.step("measuring") as tell:
         unseen = held_back(learning, target, rows, parts, until=until)
         answers = answered(
-            propensity, learning.store, plan, unseen, personas=bundle.personas_beside(place, plan), progress=tell
-        )
+            propensity, learning.store, plan, unseen, personas=personas, tables=tables, progress=tell
+        )  # fmt: skip
         metrics = _metrics(answers)
     made = bundle.Trained(
         target=target.name,
@@ -142,6 +150,7 @@ def train(
         reference=encode(describe(samples.fit[0], inputs, vocabularies, samples.fit[2])),
         calibration=fitted.calibration,
         git_revision=None if learning.store.repo_path is None else git_revision(Path(learning.store.repo_path)),
+        tables=tables,
     )
     bundle_id = bundle.write_bundle(place, made, created)
     with steps.step("reporting"):

@@ -233,7 +233,7 @@ def test_evaluate_measures_the_bundle_beside_the_baselines(
     """`opportune evaluate --json` ends with one JSON object that has every score with its intervals."""
     assert run(["evaluate", "--first", TODAY, "--last", TODAY, "--replicates", "20", "--json"]) == 0
     found = json.loads(capfd.readouterr().out.splitlines()[-1])
-    assert set(found["scores"]) == {"purchase_7d", "frequency", "popularity"}
+    assert set(found["scores"]) == {"purchase_7d", "relevance", "frequency", "popularity"}
     assert found["scores"]["purchase_7d"]["auc"]["value"] > found["scores"]["popularity"]["auc"]["value"]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from behavior.aggregation import Aggregation
 from behavior.calibration import Calibration
+from behavior.context import ContextTables
 from behavior.event import PERSONALIZATION, SECOND_US, Event
 from behavior.manifest import Span
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
@@ -79,6 +80,7 @@ def make_bundle(
     seed: int = 0,
     fingerprints: Mapping[str, str] | None = None,
     calibration: Calibration | None = None,
+    tables: ContextTables | None = None,
 ) -> str:
     """Train a real model on made-up rows in which own purchases, the hour and the category matter; not yet current."""
     rng = np.random.default_rng(seed)
@@ -99,6 +101,7 @@ def make_bundle(
         zone="America/New_York", trained=Span(0, 1), rows={"train": 4000}, metrics={}, export_difference=0.0,
         model_onnx=export(booster), model_text=booster.model_to_string(),
         vocabularies=dict.fromkeys(TEXTS, CATEGORIES), golden_x=x[:50], reference=b"{}\n", calibration=calibration,
+        tables=tables,
     )  # fmt: skip
     return write_bundle(bundles, trained, datetime.fromtimestamp(START / SECOND_US, UTC))
 

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from behavior.column import Column
+from behavior.context import Counts, tables_of
 from behavior.event import HOUR_US, SECOND_US
+from behavior.manifest import Span
 from behavior.moment import Moment
 from behavior.served import CATEGORY, ITEM
 from scoring.candidates import Candidates
@@ -61,17 +63,21 @@ def evidence(n: int = 3, seed: int = 0, kind: str = CATEGORY, signals: Signals =
         item_categories=[*(f"c{place}" for place in range(known)), ""],
         bought=1e5,
     )
+    groups = tuple(sorted(set(categories)))[: known + 1]
+    counted = [rng.integers(0, 10**9, (len(groups), width)) for width in (24, 7, 1)]
+    tables = tables_of(Counts(groups, counted[0], counted[1], ("Loyal",), counted[2]), Span(0, 1), "personas")
     fields = {
         "request": ScoreRequest("u", device="phone", page="/home"),
         "placement": Placement(weights=EVERY, boosts={"c1": 0.5}, devices={"phone": {"c0": 1.0}}, pages={"/x": {}}),
         "candidates": Candidates(kind, ids, categories, (OF_REQUEST,)),
         "moment": Moment(np.array([NOW]), np.array([0])),
-        "persona": "",
+        "persona": "Loyal",
         "finals": finals,
         "margins": rng.normal(-3, 2, n).astype(np.float32).astype(np.float64),
         "residuals": rng.uniform(-1, 1, n),
         "signals": signals,
         "standing": standing,
+        "tables": tables,
     }
     return Evidence(**fields | said)
 
@@ -146,8 +152,8 @@ def test_without_a_placement_model_and_learner_make_the_score() -> None:
     """The built-in weights, and the order in which all factors are added."""
     assert [each.name for each in weigh(evidence(placement=Placement()))] == ["propensity", "learner"]
     assert [factor.name for factor in FACTORS] == [
-        "propensity", "affinity", "preference", "recency", "popularity", "learner", "device", "page", "fatigue",
-        "boost",
+        "propensity", "affinity", "preference", "recency", "popularity", "persona", "daypart", "weekday", "learner",
+        "device", "page", "fatigue", "boost",
     ]  # fmt: skip
 
 

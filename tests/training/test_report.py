@@ -169,7 +169,7 @@ def test_the_input_is_made_of_a_bundle_as_read() -> None:
     """Model text, reference distributions and the sample become the report's input; test rows use the same bins."""
     good = given()
     files = {TEXT_FILE: good.booster_text.encode(), REFERENCE_FILE: encode(good.reference)}
-    answers = Answers(good.measured, good.x, good.label)
+    answers = Answers(good.measured, good.x, good.label, good.measured.margin)
     made = report_of(MANIFEST, files, answers, question=good.question)
     assert made.booster_text == good.booster_text
     assert made.reference == good.reference
