@@ -113,6 +113,7 @@ class View:
 
     letter     its name within the plan, by which states are named in Redis
     raws       the raw columns, in the order of the features
+    numeric    the names of those that are int64, `textual` of the others
     readings   per slot what is asked of it, and (raw column, what it asks) for each that it answers
     needs      the field that an event must say to belong to the view, if there is one
     times      places of the slots that store times, if all of these are event times; None if others are stored too
@@ -135,6 +136,8 @@ class View:
         self.slots = tuple(_shared_slots(slot for feature in self.features for slot in feature.slots))
         places = {_slot_key(slot): place for place, slot in enumerate(self.slots)}
         self.raws = tuple(raw for feature in self.features for raw in _raws(feature, self.slots, places))
+        self.numeric = tuple(raw.name for raw in self.raws if raw.dtype == "int64")
+        self.textual = tuple(raw.name for raw in self.raws if raw.dtype != "int64")
         self.readings = tuple(_reading(place, slot, self.raws) for place, slot in enumerate(self.slots))
         finer = any(isinstance(slot, ExtremeValue | Recent) for slot in self.slots)
         places_of_times = tuple(place for place, slot in enumerate(self.slots) if isinstance(slot, ExtremeTime))

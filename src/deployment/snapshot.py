@@ -11,6 +11,7 @@ import numpy as np
 
 from behavior.column import Column
 from behavior.plan import Plan, View
+from behavior.raw_rows import RawMatrix
 from behavior.snapshot_rows import unpack_rows
 from behavior.vector import finalise
 
@@ -58,7 +59,9 @@ class Snapshot:
     s: int
     plan: Plan
     views: Mapping[str, SnapshotView]
-    _finals: dict[str, dict[str, Column]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _prepared: dict[str, tuple[dict[str, Column], RawMatrix]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def ids(self, name: str) -> list[str]:
         """The entities that the view knows."""
@@ -69,20 +72,25 @@ class Snapshot:
 
         An id, or a view, that the snapshot does not know is missing. Raises BadInput if the plan has no such view.
         """
-        finals = self._finals.get(name)
-        if finals is None:
+        return self.found(name, ids)[0]
+
+    def found(self, name: str, ids: Sequence[str]) -> tuple[dict[str, Column], RawMatrix]:
+        """Final values as `lookup` has them, and the raw values that they were made from."""
+        prepared = self._prepared.get(name)
+        if prepared is None:
             view = self.plan.view(name)
-            part = self.views.get(name, SnapshotView.of(view, {}))
-            finals = self._finals[name] = _finalised(view, part, self.s)
+            prepared = self._prepared[name] = _prepare(view, self.views.get(name, SnapshotView.of(view, {})), self.s)
+        finals, raw = prepared
         known = self.views[name].index if name in self.views else {}
         rows = np.array([known.get(entity, len(known)) for entity in ids], dtype=np.intp)
-        return {ref: Column(column.values[rows], column.valid[rows]) for ref, column in finals.items()}
+        return {ref: Column(column.values[rows], column.valid[rows]) for ref, column in finals.items()}, raw.at(rows)
 
 
-def _finalised(view: View, part: SnapshotView, s: int) -> dict[str, Column]:
-    """The final columns of all entities, and one row more at the end that stands for every unknown id."""
-    raw = {name: _with_unknown(column) for name, column in part.raw.items()}
-    return finalise(view, raw, _with_unknown(part.seen_e), np.full(len(part.index) + 1, s, dtype=np.int64))
+def _prepare(view: View, part: SnapshotView, s: int) -> tuple[dict[str, Column], RawMatrix]:
+    """Final and raw values of all entities, and one row more at the end that stands for every unknown id."""
+    raw, seen_e = {name: _with_unknown(column) for name, column in part.raw.items()}, _with_unknown(part.seen_e)
+    finals = finalise(view, raw, seen_e, np.full(len(part.index) + 1, s, dtype=np.int64))
+    return finals, RawMatrix.of(view, raw, seen_e)
 
 
 def _with_unknown(column: Column) -> Column:

@@ -16,7 +16,8 @@ import numpy as np
 
 from behavior.column import Column
 from behavior.plan import Plan, View
-from behavior.readout import readout
+from behavior.raw_rows import RawMatrix
+from behavior.readout import Readout, readout
 from behavior.vector import finalise
 
 
@@ -32,10 +33,14 @@ class UserState:
 
         t must lie after every admission that the states hold (design 4.8).
         """
-        if view.entity == "user":
-            return columns(view, [self.fields.get(state_field(view))], t)
+        return self.found(view, categories, t)[0]
+
+    def found(self, view: View, categories: Sequence[str], t: int) -> tuple[dict[str, Column], RawMatrix]:
+        """Final values as `columns` has them, and the raw values that they were made from."""
         prefix = state_field(view)
-        return columns(view, [self.fields.get(prefix + category.encode()) for category in categories], t)
+        asked = [prefix] if view.entity == "user" else [prefix + category.encode() for category in categories]
+        finals, read = _read(view, [self.fields.get(each) for each in asked], t)
+        return finals, RawMatrix.of(view, read.raw, read.seen_e)
 
     def categories(self) -> list[str]:
         """The categories that the user has a state for, in order."""
@@ -59,6 +64,10 @@ def columns(view: View, stored: Sequence[bytes | None], t: int) -> dict[str, Col
 
     t must lie after every admission that the states hold (design 4.8).
     """
+    return _read(view, stored, t)[0]
+
+
+def _read(view: View, stored: Sequence[bytes | None], t: int) -> tuple[dict[str, Column], Readout]:
     at = np.full(len(stored), t, dtype=np.int64)
     found = readout(view, stored, at - at % view.interval_us)
-    return finalise(view, found.raw, found.seen_e, at)
+    return finalise(view, found.raw, found.seen_e, at), found

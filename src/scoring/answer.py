@@ -9,7 +9,7 @@ import numpy as np
 from behavior.calibration import Calibration
 from behavior.column import Column
 from behavior.moment import Moment
-from behavior.served import Served, Shown
+from behavior.served import ITEM, Basis, Served, Shown
 from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from scoring.candidates import Candidates
 from scoring.factors import Weighed
@@ -62,7 +62,7 @@ class Ranked:
 class Answer:
     """A ranked answer and all that it was made with; instants in µs UTC, `offset` of the user's partition.
 
-    `persona` is empty where there are none.
+    `persona` is empty where there are none. `basis` is what the journal keeps to make the answer again.
     """
 
     request_id: str
@@ -78,6 +78,7 @@ class Answer:
     ranked: tuple[Ranked, ...]
     degraded: tuple[Degradation, ...]
     persona: str = ""
+    basis: Basis | None = None
 
     @property
     def calibrated(self) -> bool:
@@ -162,7 +163,8 @@ def explained(
 
 def served(answer: Answer) -> Served:
     """The answer as the log keeps it."""
-    shown = (Shown(each.kind, each.id, each.margin, each.residual, each.score, each.vector) for each in answer.ranked)
+    ranked = answer.ranked
+    shown = (Shown(each.kind, each.id, each.margin, each.residual, each.score, each.vector) for each in ranked)
     return Served(
         request_id=answer.request_id,
         user_id=answer.user_id,
@@ -175,7 +177,17 @@ def served(answer: Answer) -> Served:
         placement=answer.placement,
         calibration=answer.calibration,
         persona=answer.persona,
+        basis=answer.basis,
+        factors=tuple((each.name, each.weight) for each in ranked[0].addends) if ranked else (),
+        values=_float64([each.value for one in ranked for each in one.addends]),
+        propensities=_float64([each.propensity for each in ranked]),
+        categories=tuple(each.category for each in ranked) if any(each.kind == ITEM for each in ranked) else (),
+        degraded=tuple(each.reason for each in answer.degraded),
     )
+
+
+def _float64(numbers: Sequence[float]) -> bytes:
+    return np.array(numbers, dtype="<f8").tobytes()
 
 
 def _values(column: Column) -> list[FeatureValue]:

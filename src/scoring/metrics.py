@@ -21,7 +21,7 @@ REQUESTS = Counter("opportune_requests_total", "Calls answered.", ["method", "co
 STAGES = Histogram("opportune_stage_seconds", "Time spent per call and stage.", ["method", "stage"], buckets=_BUCKETS)
 EVENTS = Counter("opportune_events_total", "Events answered by Track.", ["result", "reason"])
 DEGRADED = Counter("opportune_degraded_total", "Answers that had to do without something.", ["reason"])
-SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.")
+SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.", ["reason"])
 BUNDLES_REFUSED = Counter("opportune_bundles_refused_total", "Bundles that could not be taken over.")
 REFRESH_FAILED = Counter("opportune_refresh_failed_total", "Polls for changes that Redis did not answer.")
 BUNDLE = Gauge("opportune_bundle_info", "1 for the bundle that serves.", ["bundle_id", "target"])
@@ -43,6 +43,11 @@ def load_timed(bundles: Bundles, name: str, plan: Plan) -> Bundle:
     """As `load_bundle`, with predictions timed."""
     bundle = load_bundle(bundles, name, plan)
     return replace(bundle, predict=STAGES.labels("Score", "model").time()(bundle.predict))
+
+
+def observe_lost(entries: int, reason: str) -> None:
+    """Count served entries that did not reach the log, by why: full, log, ending."""
+    SERVED_LOST.labels(reason).inc(entries)
 
 
 def observe_outcomes(outcomes: Iterable[Outcome]) -> None:

@@ -5,7 +5,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from uuid import uuid4
 
 import numpy as np
 
@@ -14,11 +13,13 @@ from behavior.event import SECOND_US
 from behavior.moment import Moment, choose_offset
 from behavior.personas import Personas, assign
 from behavior.plan import ALL_ID, Feature, Plan
+from behavior.raw_rows import RawMatrix
 from deployment.clock import AsyncClock
 from deployment.snapshot import Snapshot
 from deployment.user_state import UserState
 from deployment.zone import offsets_at
 from scoring.answer import Answer, Degradation, Scored, explained
+from scoring.basis import basis_of
 from scoring.candidates import Candidates, candidates_of
 from scoring.factors import Evidence, relevance, weigh
 from scoring.held_personas import fits
@@ -53,7 +54,7 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
     as_of = max(await deps.clock.now(), read.offset + 1)  # states answer from here on
     candidates = candidates_of(request, held.popular)
 
-    finals = final_columns(held, read.state, candidates, as_of)
+    finals, raws = final_columns(held, read.state, candidates, as_of)
     moment = moment_of(request, read.state.plan, held.bundle, finals, as_of)
     persona = persona_of(held.personas, read.state.plan, finals)
     vector = held.bundle.assemble(finals, moment, candidates.categories)
@@ -64,8 +65,9 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
     scored = Scored(candidates, vector, margins, believed, residuals, weighed, relevance(weighed))
 
     shown = explained(held.bundle.inputs, finals, moment, candidates.categories) if request.explain else {}
+    ranked = scored.ranked(request.top_k, shown)
     answer = Answer(
-        request_id=uuid4().hex,
+        request_id=deps.journal.request_id(request.user_id, as_of),
         user_id=request.user_id,
         placement=request.placement,
         as_of=as_of,
@@ -75,33 +77,43 @@ async def score(request: ScoreRequest, deps: Scoring) -> Answer:
         target=held.bundle.target,
         calibration=held.bundle.calibration,
         learner_version=held.residuals.version,
-        ranked=scored.ranked(request.top_k, shown),
+        ranked=ranked,
         degraded=tuple(degradations(read.state, held.snapshot, as_of)),
         persona=persona,
+        basis=basis_of(request, candidates, moment, ranked, raws, (read.state.plan, held.snapshot.plan)),
     )
     deps.journal.record(answer)
     return answer
 
 
-def final_columns(held: Held, state: UserState, candidates: Candidates, as_of: int) -> dict[str, Column]:
+def final_columns(
+    held: Held, state: UserState, candidates: Candidates, as_of: int
+) -> tuple[dict[str, Column], list[RawMatrix]]:
     """Final values of every view that the bundle, personas or the moment need; one row for what all candidates share.
+
+    Beside them the raw values of the same views.
 
     States are read under the plan of their own generation. While a rebuild moves partitions to the next one, that may
     be another than the snapshot's; the bundle's features are the same in both.
     """
     offset = state.plan.utc_offset
     finals: dict[str, Column] = {}
+    raws: list[RawMatrix] = []
     wanted = held.bundle.views | ({_view_of(offset)} if offset else set())
     if held.personas is not None:
         wanted = wanted | held.personas.views
     for view in state.plan.user_views:
         if view.name in wanted:
-            finals |= state.columns(view, candidates.categories, as_of)
+            found, raw = state.found(view, candidates.categories, as_of)
+            finals |= found
+            raws.append(raw)
     for view in held.snapshot.plan.snapshot_views:
         if view.name in wanted:
             asked = {"all": (ALL_ID,), "category": candidates.categories, "item": candidates.ids}[view.entity]
-            finals |= held.snapshot.lookup(view.name, asked)
-    return finals
+            found, raw = held.snapshot.found(view.name, asked)
+            finals |= found
+            raws.append(raw)
+    return finals, raws
 
 
 def moment_of(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping[str, Column], as_of: int) -> Moment:

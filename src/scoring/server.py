@@ -24,6 +24,7 @@ from deployment.bundles import Bundles
 from deployment.clock import AsyncClock, replay_key
 from deployment.connections import PASSING, connect, connect_serving
 from deployment.generations import Plans
+from deployment.journal_seal import JournalSeal
 from deployment.keys import Keys
 from deployment.pseudonym import Pseudonyms
 from deployment.sealing import Sealing
@@ -65,6 +66,7 @@ class Server:
         self._keys = Keys(settings.redis_prefix, settings.partitions)
         self._pseudonyms = Pseudonyms.load(settings.key_file)
         self._sealing = Sealing.load(settings.sealing_key_file)
+        self._seal = JournalSeal(self._sealing)
         _join_in(settings)
         self._health = health.aio.HealthServicer()
         self._is_serving = False
@@ -82,7 +84,7 @@ class Server:
         log = LogWriter(
             client, self._keys, settings.lateness_horizon_h, settings.dead_letters, check_room=pressure.check
         )
-        journal = Journal(log, settings.partitions, metrics.SERVED_LOST.inc)
+        journal = Journal(log, settings.partitions, metrics.observe_lost, self._seal.sealed)
         plans = Plans(self._keys)
         memory = Memory(
             client,
