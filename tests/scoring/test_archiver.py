@@ -151,7 +151,7 @@ def test_an_archive_that_lost_events_is_told(log: RawLog, archive: Archive, tmp_
     drain(log.archiver(archive, most=0 if trimmed else 100))
     other = Archive(tmp_path / "other", PARTITIONS)
     if trimmed:
-        with pytest.raises(BadInput, match=r"lacks events of partition 1 up to 10.*set `archive`"):
+        with pytest.raises(BadInput, match=r"of partition 1: events up to 10.*set `archive`"):
             log.archiver(other).step()
     else:
         drain(log.archiver(other, most=0))
