@@ -69,8 +69,7 @@ class RawMatrix:
         if not self.texts:
             return RawRows(self.view.name, numbers)
         said = (
-            tuple(column.values[row] if column.valid[row] else None for column in self.texts)
-            for row in chosen.tolist()
+            tuple(column.values[row] if column.valid[row] else None for column in self.texts) for row in chosen.tolist()
         )
         return RawRows(self.view.name, numbers, tuple(said))
 

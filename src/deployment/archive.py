@@ -127,6 +127,10 @@ class Archive:
         """
         return despite_merging(lambda: self._read_log(partition, after, upto, limit))
 
+    def newest_of(self, partition: int, user_id: str, upto: int, most: int) -> list[Admitted]:
+        """The newest events of one user with k <= upto, at most so many, whatever way they came in; oldest first."""
+        return despite_merging(lambda: self._newest_of(partition, user_id, upto, most))
+
     def logged_span(self, partition: int) -> tuple[int, int] | None:
         """The first and the last admission instant that came through the log, or None."""
         logged = self._logged(partition)
@@ -235,6 +239,17 @@ class Archive:
                 if limit is not None and len(found) >= limit:
                     return found
         return found
+
+    def _newest_of(self, partition: int, user_id: str, upto: int, most: int) -> list[Admitted]:
+        files = [*self._imports(partition), *(each.path for each in self._logged(partition) if each.first <= upto)]
+        wanted = (pc.field("user_id") == user_id) & (pc.field("k") <= upto)
+        tables = [pq.read_table(file, filters=wanted, schema=EVENTS, partitioning=None) for file in files]
+        if not tables:
+            return []
+        rows = pa.concat_tables(tables).sort_by([("k", "ascending"), ("message_id", "ascending")])
+        # Twice, since files may overlap.
+        events = {each.event.message_id: each for each in to_events(rows.slice(max(0, rows.num_rows - 2 * most)))}
+        return list(events.values())[-most:]
 
     def _marker(self) -> dict[str, int] | None:
         """What `archive.json` says; None if it is not there."""

@@ -21,6 +21,7 @@ from behavior.served import EVENT_ENTRY, SERVED_ENTRY
 from deployment.archive import Archive
 from deployment.clock import Clock, replay_key
 from deployment.journal_archive import JournalArchive
+from deployment.kept_plans import PlanKeeper
 from deployment.keys import Keys
 from scoring.consumer_offsets import slowest
 from scoring.leases import Leases
@@ -65,14 +66,25 @@ class _Place:
 
 
 class Archiver:
-    """Appends admitted events, and what was served, of the partitions that it owns to the archive, each once."""
+    """Appends admitted events, and what was served, of the partitions that it owns to the archive, each once.
 
-    def __init__(self, log: Log, archive: Archive, leases: Leases, trimming: Trimming) -> None:
+    keep_plan  called before what was served is written: the plan that it was made under is to be there too
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        archive: Archive,
+        leases: Leases,
+        trimming: Trimming,
+        keep_plan: Callable[[], None] = lambda: None,
+    ) -> None:
         self._log = log
         self._archive = archive
         self._journal = JournalArchive(archive.path, archive.partitions)
         self._leases = leases
         self._trimming = trimming
+        self._keep_plan = keep_plan
         self._places: dict[int, _Place] = {}
         self._flushed = time.monotonic()
         # Files that nobody needs any more, and since when this process knows (real seconds).
@@ -113,6 +125,8 @@ class Archiver:
 
     def flush(self) -> int:
         """Write what waits of each partition, and let the log go behind; how many events were written."""
+        if any(place.shown for place in self._places.values()):
+            self._keep_plan()
         written = 0
         for number, place in self._places.items():
             if place.shown:
@@ -210,4 +224,4 @@ def archiver_of(settings: "Settings", client: "redis.Redis", archive: Archive, h
         most=settings.log_max_entries,
         slowest=lambda partitions: slowest(client, keys, partitions),
     )
-    return Archiver(Log(client, keys), archive, leases, trimming)
+    return Archiver(Log(client, keys), archive, leases, trimming, PlanKeeper(client, keys, archive.path).keep)

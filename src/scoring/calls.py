@@ -8,11 +8,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from behavior.errors import BadInput, OpportuneError, Unavailable
+from behavior.errors import Altered, BadInput, Gone, NotFound, OpportuneError, Unavailable
 from deployment.connections import PASSING
 from deployment.pseudonym import Pseudonyms
 from scoring import metrics
 from scoring.collect import Collect
+from scoring.explaining import Explaining
+from scoring.explanation_wire import write_explanation
 from scoring.memory import NotReady
 from scoring.score import Scoring, score
 from scoring.v1 import scoring_pb2 as wire
@@ -25,7 +27,10 @@ LONGEST_CALL_S = 2.0
 
 # What an error means to a caller; the first that fits.
 STATUS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], grpc.StatusCode], ...] = (
+    (NotFound, grpc.StatusCode.NOT_FOUND),
     (BadInput, grpc.StatusCode.INVALID_ARGUMENT),
+    (Altered, grpc.StatusCode.DATA_LOSS),
+    (Gone, grpc.StatusCode.FAILED_PRECONDITION),
     (NotReady, grpc.StatusCode.FAILED_PRECONDITION),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
     (PASSING, grpc.StatusCode.UNAVAILABLE),
@@ -36,12 +41,13 @@ STATUS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], grpc.
 
 
 class Servicer:
-    """The two methods, from message to message."""
+    """The methods, from message to message."""
 
-    def __init__(self, scoring: Scoring, collect: Collect, pseudonyms: Pseudonyms) -> None:
+    def __init__(self, scoring: Scoring, collect: Collect, pseudonyms: Pseudonyms, explaining: Explaining) -> None:
         self._scoring = scoring
         self._collect = collect
         self._pseudonyms = pseudonyms
+        self._explaining = explaining
 
     async def score(self, message: wire.ScoreRequest) -> wire.ScoreResponse:
         """Rank candidates for a user."""
@@ -56,12 +62,17 @@ class Servicer:
         metrics.observe_outcomes(outcomes)
         return write_outcomes(outcomes)
 
+    async def explain(self, message: wire.ExplainRequest) -> wire.ExplainResponse:
+        """Make an answer of the past again."""
+        return write_explanation(await self._explaining.explain(message.request_id, events=message.events))
+
 
 def handlers(servicer: Servicer) -> Any:
     """The service's methods as gRPC calls them."""
     methods: dict[str, tuple[Callable[[Any], Awaitable[Any]], Any, Any]] = {
         "Score": (servicer.score, wire.ScoreRequest, wire.ScoreResponse),
         "Track": (servicer.track, wire.TrackRequest, wire.TrackResponse),
+        "Explain": (servicer.explain, wire.ExplainRequest, wire.ExplainResponse),
     }
     return grpc.method_handlers_generic_handler(
         SERVICE,

@@ -1,4 +1,4 @@
-"""The server: gRPC at the edge of scoring. Score, Track, health and reflection on one event loop.
+"""The server: gRPC at the edge of scoring. Score, Track, Explain, health and reflection on one event loop.
 
     start ─ agree on plan ─ NOT_SERVING ─ bundle + snapshot + Redis ─▶ SERVING ─ SIGTERM ─▶ NOT_SERVING ─ 1 s ─ stop
 
@@ -34,6 +34,8 @@ from scoring.accounting import Accounting, exposed
 from scoring.calls import SERVICE, Servicer, handlers
 from scoring.collect import Collect
 from scoring.entry import join_in
+from scoring.entry_search import EntrySearch
+from scoring.explaining import Explaining
 from scoring.journal import Journal
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
@@ -100,7 +102,9 @@ class Server:
         scoring = Scoring(states, clock, memory, journal)
         server = grpc.aio.server(options=_OPTIONS)
         collect = Collect(log, clock, self._pseudonyms, self._sealing, settings)
-        servicer = Servicer(scoring, collect, self._pseudonyms)
+        search = EntrySearch(client, self._keys, settings.archive, self._seal)
+        explaining = Explaining(client, self._keys, plans, Bundles.of(settings), memory, search, settings.archive)
+        servicer = Servicer(scoring, collect, self._pseudonyms, explaining)
         port = await self._start(server, servicer)
         rooms = (journal.run(), pressure.run(), accounting.run(), self._keep_fresh(memory, clock))
         tasks = [asyncio.create_task(room) for room in rooms]

@@ -122,7 +122,13 @@ def test_a_persona_stands_behind_what_entries_had_before() -> None:
 def test_what_an_answer_was_made_from_stands_behind_the_persona() -> None:
     """Raw values view by view, factors, propensities, categories, what was degraded; and the seal at the very end."""
     basis = served.Basis(
-        7200, "p1", (RawRows("u", np.array([[3, 4]], "<i8").tobytes(), (("TEA", None),)),), "p2", "popular", "phone", "/"
+        7200,
+        "p1",
+        (RawRows("u", np.array([[3, 4]], "<i8").tobytes(), (("TEA", None),)),),
+        "p2",
+        "popular",
+        "phone",
+        "/",
     )
     entry = msgspec.structs.replace(
         SERVED, basis=basis, factors=(("propensity", 1.0),), values=np.array([0.5]).tobytes(),
@@ -156,7 +162,7 @@ def test_seals_are_made_as_they_were() -> None:
     sealed = JournalSeal(Sealing("s1", bytes(range(32)))).sealed(SERVED)
     key = hmac.digest(bytes(range(32)), b"opportune journal 1\0", "sha256")
     assert sealed[-16:] == blake2b(sealed[:-16], digest_size=16, key=key).digest()
-    assert sealed[:-16].hex().endswith("a66b65795f6964a27331" "a47365616cc410")
+    assert sealed[:-16].hex().endswith("a66b65795f6964a27331a47365616cc410")
     assert sealed[-16:].hex() == "5a79d5f779113d17b374c728b4a8fa78"
 
 
