@@ -8,6 +8,7 @@ one of them was changed.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ class JournalArchive:
         partitions.
         """
         while True:
-            page = despite_merging(lambda: self._page(partition, after, upto))
+            page = despite_merging(partial(self._page, partition, after, upto))
             if page is None:
                 return
             yield from _checked(page, self._folder(partition))

@@ -1,7 +1,7 @@
 """From the log to the archive: a thin consumer whose files are its offset.
 
-    log ──▶ entries in memory ──▶ a file of events, one of what was served, per partition ──▶ note in Redis what is durable, trim the log behind it
-                                          └─▶ now and then: merge small files into larger ones
+    log ──▶ entries in memory ──▶ per partition a file of events, one of what was served ──▶ note in Redis, trim the log
+                                        └─▶ now and then: merge small files into larger ones
 
 Any number of archivers share the partitions by leases. Killed at any instant, the next one reads on from the last file;
 one that lost its lease without noticing writes what its successor writes too, and readers take each entry once.

@@ -158,7 +158,7 @@ def test_what_an_answer_was_made_from_stands_behind_the_persona() -> None:
 
 
 def test_seals_are_made_as_they_were() -> None:
-    """BLAKE2b of 16 bytes over all before, with a key derived from the sealing key: entries of years ago are checked."""
+    """BLAKE2b of 16 bytes over all before, with a key made from the sealing key: entries of years ago are checked."""
     sealed = JournalSeal(Sealing("s1", bytes(range(32)))).sealed(SERVED)
     key = hmac.digest(bytes(range(32)), b"opportune journal 1\0", "sha256")
     assert sealed[-16:] == blake2b(sealed[:-16], digest_size=16, key=key).digest()

@@ -294,9 +294,7 @@ def test_every_event_is_archived_once_whoever_is_killed(
     """kill -9, SIGSTOP and death between a file and its note, at random, with merging and trimming going on."""
     draw, k = random.Random(rounds), 0
     fleet.start("first")
-    while not log.meta(0, "epoch:archive"):  # on a busy machine a process may need seconds to begin
-        assert fleet.running[0].poll() is None
-        time.sleep(0.05)
+    _wait_for_the_first(log, fleet)
     for number in range(rounds):
         fleet.start(f"p{number}", *([draw.randrange(1, 4)] if number % 2 else []))
         for _ in range(draw.randrange(10, 25)):
@@ -330,6 +328,13 @@ def test_every_event_is_archived_once_whoever_is_killed(
             offset = entries[-1].k
         assert found == list(log.events[partition])
         assert log.meta(partition, "trimmed") > 0
+
+
+def _wait_for_the_first(log: RawLog, fleet: Fleet) -> None:
+    """On a busy machine a process may need seconds to begin."""
+    while not log.meta(0, "epoch:archive"):
+        assert fleet.running[0].poll() is None
+        time.sleep(0.05)
 
 
 def _assert_nothing_is_missing(log: RawLog, archive: Archive, partition: int) -> None:

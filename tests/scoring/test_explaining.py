@@ -22,11 +22,10 @@ from deployment.clock import AsyncClock
 from deployment.generations import Plans
 from deployment.journal_archive import JournalArchive
 from deployment.journal_seal import JournalSeal
-from deployment.kept_plans import PlanKeeper
 from deployment.sealing import Sealing
 from scoring import learner
 from scoring.answer import Answer
-from scoring.archiver import Archiver
+from scoring.archiver import archiver_of
 from scoring.entry_search import EntrySearch
 from scoring.explaining import Explaining, Explanation
 from scoring.journal import Journal
@@ -37,7 +36,7 @@ from scoring.request import ScoreRequest
 from scoring.score import Scoring, score
 from scoring.states import States
 from tests.scoring.online import Online
-from tests.scoring.raw_log import RawLog, drain
+from tests.scoring.raw_log import drain
 from tests.scoring.small import CATEGORIES, PARTITIONS, START, make_bundle, make_current, purchase, settings_in
 
 USERS = [f"k1-{number:032x}" for number in range(12)]
@@ -118,13 +117,14 @@ def explain(online: Online, *request_ids: str, events: bool = False) -> list[Exp
 
 
 def archived(online: Online) -> None:
-    """Let an archiver take over all there is, and the log go."""
-    raw = RawLog(online.client, online.settings.redis_prefix, PARTITIONS)
+    """Let the archiver take over all there is, and the log go."""
+    online.advance(online.clock.now() + SECOND_US)
+    online.fold()
     archive = Archive(online.settings.archive, PARTITIONS)
-    of_tests = raw.archiver(archive, most=0)
-    keeper = PlanKeeper(online.client, online.keys, archive.path)
-    drain(Archiver(of_tests._log, archive, of_tests._leases, of_tests._trimming, keeper.keep))
-    assert not any(raw.stored(number) for number in range(PARTITIONS))
+    archiver = archiver_of(online.settings.replaced(log_keep_s=0), online.client, archive, "archiver")
+    drain(archiver)
+    archiver._leases.release()
+    assert not any(online.client.xlen(online.keys.stream(number)) for number in range(PARTITIONS))
 
 
 def requests(number: int, seed: int = 1) -> list[ScoreRequest]:
@@ -177,11 +177,7 @@ def test_what_the_log_has_let_go_is_made_again_from_the_archive(online: Online) 
     answers = ask(online, *requests(20))
     archived(online)
     online.client.delete(online.keys.plan(1), online.keys.deployment())
-
-    async def explained(deps: Scoring, explaining: Explaining) -> list[Explanation]:
-        return [await explaining.explain(each.request_id) for each in answers]
-
-    for explanation, answer in zip(run(online, explained), answers, strict=True):
+    for explanation, answer in zip(explain(online, *(each.request_id for each in answers)), answers, strict=True):
         assert_equal(explanation, answer)
         assert explanation.found.place == "archive"
 
