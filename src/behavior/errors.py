@@ -3,7 +3,10 @@
     OpportuneError          something failed that was asked for                   exit status 1
     ├── BadInput            what was given is wrong; the message says what, where and what to do   exit status 2
     │   ├── BadDefinition   a feature definition that cannot be compiled into a plan
-    │   └── BundleRefused   a bundle whose bytes, features or golden rows are not what its manifest says
+    │   ├── BundleRefused   a bundle whose bytes, features or golden rows are not what its manifest says
+    │   └── NotFound        what was named is not there
+    ├── Altered             what was stored is not what was written
+    ├── Gone                what is needed was there once and is not any more; the message says what brings it back
     ├── Unavailable         something that is needed does not answer (Redis, a server); trying again may help
     ├── Unauthenticated     the server does not know who asks
     ├── Forbidden           who asks is known, and may not do this
@@ -29,6 +32,18 @@ class BadDefinition(BadInput):
 
 class BundleRefused(BadInput):
     """A bundle whose bytes, features or golden rows are not what its manifest says."""
+
+
+class NotFound(BadInput):
+    """What was named is not there."""
+
+
+class Altered(OpportuneError):
+    """What was stored is not what was written."""
+
+
+class Gone(OpportuneError):
+    """What is needed was there once and is not any more; the message says what brings it back."""
 
 
 class Unavailable(OpportuneError):

@@ -12,6 +12,7 @@ import numpy as np
 
 from behavior.column import Column
 from behavior.plan import Feature, View
+from behavior.raw_rows import RawMatrix, RawRows
 from behavior.readout import Readout
 
 _NAN = np.float32(np.nan)
@@ -57,6 +58,13 @@ class Block(Protocol):
 
     def float32(self, refs: tuple[str, ...]) -> np.ndarray:
         """Numeric features as the model sees them, float32[n, k], or [1, k] for all; NaN for what is not there."""
+
+
+class KeptBlock(Block, Protocol):
+    """A block that can tell what its values were made from."""
+
+    def raw_rows(self, shown: np.ndarray) -> RawRows:
+        """The raw values of some candidates, intp[k], or the one row of all."""
 
 
 class Finals(Mapping[str, Column]):
@@ -155,6 +163,10 @@ class StoredRows:
             out[place, :m] = self._final(ref).to_float32()
         spread: np.ndarray = out[:, :m] if self._rows is None else out[:, self._rows]
         return spread.T
+
+    def raw_rows(self, shown: np.ndarray) -> RawRows:
+        """The raw values of some candidates, intp[k], or the one row of all."""
+        return RawMatrix.of_read(self._found, self._rows).rows(shown)
 
     @cached_property
     def _at_and_present(self) -> tuple[np.ndarray, np.ndarray]:

@@ -115,6 +115,7 @@ class View:
     letter     its name within the plan, by which states are named in Redis
     raws       the raw columns, in the order of the features
     whole_numbers  of those that are int64 their place among these, by name
+    textual    the names of all others
     by_reference  the features by `view:feature`
     readings   per slot what is asked of it, and (raw column, what it asks) for each that it answers
     needs      the field that an event must say to belong to the view, if there is one
@@ -140,6 +141,7 @@ class View:
         self.raws = tuple(raw for feature in self.features for raw in _raws(feature, self.slots, places))
         whole = (raw.name for raw in self.raws if raw.dtype == "int64")
         self.whole_numbers = {name: place for place, name in enumerate(whole)}
+        self.textual = tuple(raw.name for raw in self.raws if raw.dtype != "int64")
         self.by_reference = {feature.ref: feature for feature in self.features}
         self.readings = tuple(_reading(place, slot, self.raws) for place, slot in enumerate(self.slots))
         finer = any(isinstance(slot, ExtremeValue | Recent) for slot in self.slots)

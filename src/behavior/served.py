@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from behavior.calibration import Calibration
+from behavior.raw_rows import RawRows
 
 # The types of log entries, in the field `t` of a stream entry; the payload is in the field `b`.
 EVENT_ENTRY = b"e"
@@ -34,6 +35,25 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     vector: bytes
 
 
+class Basis(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an answer was made from, beside the bundle: with it and the bundle it can be made again.
+
+    utc_offset_s     of the user at as_of, seconds east of Greenwich, however it was found
+    plan             fingerprint of the plan that the user's states were read under
+    snapshot_plan    of the snapshot's, where it was another
+    candidates_from  where the candidates came from
+    raws             the raw values of every view that was read
+    """
+
+    utc_offset_s: int
+    plan: str
+    raws: tuple[RawRows, ...]
+    snapshot_plan: str = ""
+    candidates_from: str = ""
+    device: str = ""
+    page: str = ""
+
+
 class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     """One answer.
 
@@ -43,6 +63,15 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     shown        in the order of positions, best first
     calibration  of the bundle, None if it has none
     persona      the name of the user's persona then, empty where there were none
+    basis        what it was made from; None of entries of older versions, which cannot be made again
+    factors      (name, weight) of the addends of the scores, in the order in which they are added
+    values       float64[m, f] little-endian: the value of each factor for each shown candidate
+    propensities float64[m] little-endian, of the target that the bundle predicts
+    categories   of items that were shown, the category of each; empty where categories were
+    degraded     why the answer was not what it should be, by reason
+    placements_id  of the placements that said the weights, empty where no file did
+    relevance_positions  of each that was shown its position by score alone; empty where it is the one it has
+    key_id       of the key that it is sealed with; `seal` is what the key makes of all bytes before
     """
 
     request_id: str
@@ -56,6 +85,17 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     placement: str | None = None
     calibration: Calibration | None = None
     persona: str = ""
+    basis: Basis | None = None
+    factors: tuple[tuple[str, float], ...] = ()
+    values: bytes = b""
+    propensities: bytes = b""
+    categories: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+    placements_id: str = ""
+    relevance_positions: tuple[int, ...] = ()
+    key_id: str = ""
+    # The last one, so that the seal is the last bytes of the entry.
+    seal: bytes = b""
 
     def believed(self, shown: Shown) -> float:
         """The margin that the score was made from, calibrated if there was a calibration: what corrections add to."""

@@ -2,6 +2,7 @@
 
     <archive>/import/<batch>/p=NNN.parquet              history that entered at once, k = e
     <archive>/log/p=NNN/<epoch>-<first>-<last>.parquet  what the log took, first and last are its offsets (= k)
+    <archive>/journal/p=NNN/...                         what was served, named alike: `deployment.journal_archive`
 
 A file appears whole or not at all: written beside, flushed to disk, renamed. The names of the log files are the
 archive's offset, so nothing else has to be committed with them. They may overlap (`log_files`); every reader here gets
@@ -12,11 +13,11 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,15 +27,20 @@ from behavior.errors import BadInput
 from behavior.event import Admitted, Event
 from deployment.compaction import merge_neighbours
 from deployment.durable import flush
-from deployment.log_files import Stretch, log_files, stretches, superfluous, write_log_file
+from deployment.log_files import (
+    Stretch,
+    despite_merging,
+    log_files,
+    rows_between,
+    stretches,
+    superfluous,
+    write_log_file,
+)
 
 if TYPE_CHECKING:
     import duckdb
 
 _STAGING = ".staging-"
-_T = TypeVar("_T")
-# How often a reader begins anew because files were merged and removed under its hands.
-_ATTEMPTS = 5
 # Rows that are Python objects at once.
 _ROWS_AT_ONCE = 50_000
 _TEXT_COLUMNS = ("order_id", "session_id", "request_id", "placement")
@@ -106,7 +112,7 @@ class Archive:
         """The partition's events with k < `until`, ordered by (k, message_id)."""
         wanted = list(columns or EVENTS.names)
         needed = [*wanted, *(name for name in ("k", "message_id") if name not in wanted)]
-        tables = _despite_merging(lambda: self._tables(partition, until, needed))
+        tables = despite_merging(lambda: self._tables(partition, until, needed))
         if not tables:
             return EVENTS.empty_table().select(wanted)
         table = pa.concat_tables(tables)
@@ -119,7 +125,11 @@ class Archive:
 
         For readers that fell behind what the log still holds.
         """
-        return _despite_merging(lambda: self._read_log(partition, after, upto, limit))
+        return despite_merging(lambda: self._read_log(partition, after, upto, limit))
+
+    def newest_of(self, partition: int, user_id: str, upto: int, most: int) -> list[Admitted]:
+        """The newest events of one user with k <= upto, at most so many, whatever way they came in; oldest first."""
+        return despite_merging(lambda: self._newest_of(partition, user_id, upto, most))
 
     def logged_span(self, partition: int) -> tuple[int, int] | None:
         """The first and the last admission instant that came through the log, or None."""
@@ -192,7 +202,7 @@ class Archive:
                 flush(self.path)
             finally:
                 staging.unlink(missing_ok=True)
-        self._refuse_other_bucketing()
+        self.refuse_other_bucketing()
 
     def discard_unfinished(self) -> None:
         """Remove what imports that were killed had staged; only for who holds the lock of imports."""
@@ -203,11 +213,11 @@ class Archive:
         return self.path / "log" / f"p={partition:03d}"
 
     def _imports(self, partition: int | None) -> list[Path]:
-        self._refuse_other_bucketing()
+        self.refuse_other_bucketing()
         return sorted(self.path.glob(f"import/*/p={'*' if partition is None else f'{partition:03d}'}.parquet"))
 
     def _logged(self, partition: int | None) -> list[Stretch]:
-        self._refuse_other_bucketing()
+        self.refuse_other_bucketing()
         numbers = range(self.partitions) if partition is None else (partition,)
         return [stretch for number in numbers for stretch in stretches(log_files(self._folder(number)))]
 
@@ -224,11 +234,22 @@ class Archive:
         for stretch in self._logged(partition):
             if stretch.last <= after or stretch.first > upto:
                 continue
-            for table in _groups(stretch.path, max(after, stretch.after), upto):
+            for table in rows_between(stretch.path, max(after, stretch.after), upto):
                 found += to_events(table if limit is None else table.slice(0, limit - len(found)))
                 if limit is not None and len(found) >= limit:
                     return found
         return found
+
+    def _newest_of(self, partition: int, user_id: str, upto: int, most: int) -> list[Admitted]:
+        files = [*self._imports(partition), *(each.path for each in self._logged(partition) if each.first <= upto)]
+        wanted = (pc.field("user_id") == user_id) & (pc.field("k") <= upto)
+        tables = [pq.read_table(file, filters=wanted, schema=EVENTS, partitioning=None) for file in files]
+        if not tables:
+            return []
+        rows = pa.concat_tables(tables).sort_by([("k", "ascending"), ("message_id", "ascending")])
+        # Twice, since files may overlap.
+        events = {each.event.message_id: each for each in to_events(rows.slice(max(0, rows.num_rows - 2 * most)))}
+        return list(events.values())[-most:]
 
     def _marker(self) -> dict[str, int] | None:
         """What `archive.json` says; None if it is not there."""
@@ -238,7 +259,8 @@ class Archive:
             return None
         return dict(said)
 
-    def _refuse_other_bucketing(self) -> None:
+    def refuse_other_bucketing(self) -> None:
+        """Raise BadInput if the archive was bucketed by another number of partitions."""
         marker = self.path / "archive.json"
         try:
             said = self._marker()
@@ -277,26 +299,6 @@ def to_events(table: pa.Table) -> Iterator[Admitted]:
         columns["properties"] = [{} if text == _NO_PROPERTIES else json.loads(text) for text in columns["properties"]]
         # By position, column after column: three times as fast as by name, event after event.
         yield from map(Admitted, map(Event, *(columns[name] for name in _OWN)), columns["e"], columns["k"])
-
-
-def _groups(path: Path, after: int, upto: int) -> Iterator[pa.Table]:
-    """The rows of a log file with after < k <= upto, one group of rows at a time, opening only those that have any."""
-    file = pq.ParquetFile(path)
-    place = file.schema_arrow.get_field_index("k")
-    for number in range(file.num_row_groups):
-        bounds = file.metadata.row_group(number).column(place).statistics
-        if bounds is None or (bounds.max > after and bounds.min <= upto):
-            table = file.read_row_group(number)
-            k = table["k"]
-            yield table.filter(pc.and_(pc.greater(k, after), pc.less_equal(k, upto)))
-
-
-def _despite_merging(read: Callable[[], _T]) -> _T:
-    """What `read` gives; anew if a file was merged into another and removed between being listed and being opened."""
-    for _ in range(_ATTEMPTS - 1):
-        with suppress(FileNotFoundError):
-            return read()
-    return read()
 
 
 def _parquet(files: Sequence[Path]) -> str:

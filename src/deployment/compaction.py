@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from deployment.log_files import Stretch, log_files, stretches, write_log_file
+from deployment.log_files import GROUP_ROWS, Stretch, log_files, stretches, write_log_file
 
 # A flush writes fewer rows than that per partition; files of that size are merged whatever their neighbours' is.
 SMALL_ROWS = 10_000
@@ -22,7 +22,9 @@ SMALL_ROWS = 10_000
 MOST_ROWS = 250_000
 
 
-def merge_neighbours(folder: Path, epoch: int, *, small: int = SMALL_ROWS, most: int = MOST_ROWS) -> int:
+def merge_neighbours(
+    folder: Path, epoch: int, *, small: int = SMALL_ROWS, most: int = MOST_ROWS, group_rows: int = GROUP_ROWS
+) -> int:
     """Merge runs of neighbouring files of one partition; how many files have been made superfluous.
 
     For who holds the partition's lease with this epoch, so that two writers never choose one name for two contents.
@@ -31,7 +33,7 @@ def merge_neighbours(folder: Path, epoch: int, *, small: int = SMALL_ROWS, most:
     merged = 0
     for run in _runs(stretches(log_files(folder)), small, most):
         table = pa.concat_tables([_taken(stretch) for stretch in run])
-        write_log_file(folder, epoch, run[0].first, run[-1].last, table)
+        write_log_file(folder, epoch, run[0].first, run[-1].last, table, group_rows)
         merged += len(run)
     return merged
 

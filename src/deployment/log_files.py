@@ -10,11 +10,14 @@ and takes from each what lies beyond all before: so every event comes once, in t
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deployment.durable import flush
@@ -22,7 +25,10 @@ from deployment.durable import flush
 _NAME = re.compile(r"(\d{6,})-(\d{20})-(\d{20})\.parquet")
 _UNFINISHED = re.compile(r"\.\d{6,}-\d{20}-\d{20}\.parquet\.[0-9a-f]{32}")
 # A reader that fell behind takes one group of rows at a time; larger ones would compress a little better.
-_GROUP_ROWS = 8_192
+GROUP_ROWS = 8_192
+# How often a reader begins anew because files were merged and removed under its hands.
+_ATTEMPTS = 5
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +78,15 @@ def stretches(files: Iterable[LogFile]) -> list[Stretch]:
     return taken
 
 
-def write_log_file(folder: Path, epoch: int, first: int, last: int, table: pa.Table) -> Path:
+def write_log_file(
+    folder: Path, epoch: int, first: int, last: int, table: pa.Table, group_rows: int = GROUP_ROWS
+) -> Path:
     """Write a complete copy of [first, last] as one file; durable when this returns, and never half there."""
     _make(folder)
     target = folder / f"{epoch:06d}-{first:020d}-{last:020d}.parquet"
     staging = folder / f".{target.name}.{uuid.uuid4().hex}"
     try:
-        pq.write_table(table, staging, compression="zstd", row_group_size=_GROUP_ROWS)
+        pq.write_table(table, staging, compression="zstd", row_group_size=group_rows)
         flush(staging)
         staging.rename(target)
     except BaseException:
@@ -86,6 +94,26 @@ def write_log_file(folder: Path, epoch: int, first: int, last: int, table: pa.Ta
         raise
     flush(folder)
     return target
+
+
+def rows_between(path: Path, after: int, upto: int) -> Iterator[pa.Table]:
+    """The rows of a log file with after < k <= upto, one group of rows at a time, opening only those that have any."""
+    file = pq.ParquetFile(path)
+    place = file.schema_arrow.get_field_index("k")
+    for number in range(file.num_row_groups):
+        bounds = file.metadata.row_group(number).column(place).statistics
+        if bounds is None or (bounds.max > after and bounds.min <= upto):
+            table = file.read_row_group(number)
+            k = table["k"]
+            yield table.filter(pc.and_(pc.greater(k, after), pc.less_equal(k, upto)))
+
+
+def despite_merging(read: Callable[[], _T]) -> _T:
+    """What `read` gives; anew if a file was merged into another and removed between being listed and being opened."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(FileNotFoundError):
+            return read()
+    return read()
 
 
 def superfluous(folder: Path) -> set[Path]:

@@ -39,6 +39,10 @@ class Sealing:
         """Read the key file. Raises BadInput if it is missing, readable by others, or no key of 32 bytes."""
         return cls(*read_key(path, "sealing"))
 
+    def derived(self, purpose: bytes) -> bytes:
+        """A key of 32 bytes for another purpose, from which this one cannot be found out (HMAC-SHA256)."""
+        return hmac.digest(self._key, b"opportune " + purpose + b"\0", "sha256")
+
     def seal(self, message: bytes, beside: bytes) -> bytes:
         """The message, readable only with the key; never the same bytes twice."""
         salt = os.urandom(_SALT_BYTES)

@@ -12,6 +12,7 @@ import numpy as np
 from behavior.column import Column
 from behavior.finals import finalise
 from behavior.plan import Plan, View
+from behavior.raw_rows import RawMatrix, RawRows
 from behavior.snapshot_rows import unpack_rows
 
 
@@ -73,7 +74,7 @@ class Snapshot:
         if finals is None:
             view = self.plan.view(name)
             part = self.views.get(name, SnapshotView.of(view, {}))
-            finals = self._finals[name] = _Finals(frozenset(view.by_reference), _finalised(view, part, self.s))
+            finals = self._finals[name] = _Finals(frozenset(view.by_reference), *_prepare(view, part, self.s))
         known = self.views[name].index if name in self.views else {}
         unknown = len(known)
         return SnapshotRows(finals, np.array([known.get(entity, unknown) for entity in ids], dtype=np.intp))
@@ -86,10 +87,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class _Finals:
-    """Final columns of all entities of a view and one unknown; their float32 rows as models have asked for them."""
+    """Final and raw values of all entities of a view and one unknown; float32 rows as models have asked for them."""
 
     refs: frozenset[str]
     columns: Mapping[str, Column]
+    raw: RawMatrix
     laid_out: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
 
 
@@ -118,11 +120,16 @@ class SnapshotRows:
         asked: np.ndarray = laid_out[self._rows]
         return asked
 
+    def raw_rows(self, shown: np.ndarray) -> RawRows:
+        """As `KeptBlock.raw_rows`."""
+        return self._finals.raw.at(self._rows).rows(shown)
 
-def _finalised(view: View, part: SnapshotView, s: int) -> dict[str, Column]:
-    """The final columns of all entities, and one row more at the end that stands for every unknown id."""
-    raw = {name: _with_unknown(column) for name, column in part.raw.items()}
-    return finalise(view, raw, _with_unknown(part.seen_e), np.full(len(part.index) + 1, s, dtype=np.int64))
+
+def _prepare(view: View, part: SnapshotView, s: int) -> tuple[dict[str, Column], RawMatrix]:
+    """Final and raw values of all entities, and one row more at the end that stands for every unknown id."""
+    raw, seen_e = {name: _with_unknown(column) for name, column in part.raw.items()}, _with_unknown(part.seen_e)
+    finals = finalise(view, raw, seen_e, np.full(len(part.index) + 1, s, dtype=np.int64))
+    return finals, RawMatrix.of(view, raw, seen_e)
 
 
 def _with_unknown(column: Column) -> Column:

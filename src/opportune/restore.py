@@ -11,6 +11,7 @@ from deployment.bundles import Bundles
 from deployment.clock import Clock, replay_key
 from deployment.connections import PASSING, connect
 from deployment.generations import serving
+from deployment.journal_archive import JournalArchive
 from deployment.keys import Keys
 from deployment.plan_file import load_plan
 from deployment.settings import Settings
@@ -54,10 +55,12 @@ def refuse_to_orphan(settings: Settings, plan: Plan) -> None:
 
 
 def _refuse_beyond(settings: Settings, archive: Archive, until: int) -> None:
-    spans = (archive.logged_span(number) for number in range(archive.partitions))
-    if settings.replay and any(span is not None and span[1] >= until for span in spans):
+    journal = JournalArchive(archive.path, archive.partitions)
+    numbers = range(archive.partitions)
+    reached = max(max(archive.covered_until(each), journal.covered_until(each)) for each in numbers)
+    if settings.replay and reached >= until:
         raise BadInput(
-            f"the archive {archive.path} holds events that came through a log after that instant; "
+            f"the archive {archive.path} holds what came through a log after that instant; "
             "replay into an archive of its own (OPPORTUNE_ARCHIVE)"
         )
 

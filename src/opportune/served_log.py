@@ -1,15 +1,14 @@
-"""What the log still holds of the journal, to learn from: served entries, and what the bundles that served them say.
-
-The archive keeps events alone. How far back this reaches is the log's `log_keep_s` and `log_max_entries`.
-"""
+"""The journal to learn from: every served entry, archived or still in the log, and what the bundles that served say."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from behavior.errors import BadInput
 from behavior.served import SERVED_ENTRY, Served, decode
 from deployment.bundles import Bundles
+from deployment.journal_archive import JournalArchive
 from deployment.keys import Keys
 from deployment.settings import Settings
 from opportune.addresses import attached
@@ -21,17 +20,26 @@ if TYPE_CHECKING:
 _PAGE = 256
 
 
-def served_entries(client: Any, keys: Keys) -> Iterator[Served]:
-    """Every served entry that the log holds, partition after partition, each in the order of its log.
+def served_entries(client: Any, keys: Keys, archive: Path) -> Iterator[Served]:
+    """Every served entry that there is, once: partition after partition, each in the order of its log.
 
-    Raises redis.RedisError if Redis does not answer.
+    What is trimmed from the log while this reads is in the archive before: so the archive is asked again until nothing
+    is missing between it and what the log holds. Raises redis.RedisError if Redis does not answer, Altered for a row of
+    the archive that was changed, BadInput if the archive has another number of partitions.
     """
+    journal = JournalArchive(archive, keys.partitions)
     for number in range(keys.partitions):
-        after = "-"
+        reached = 0
         while True:
-            page = client.xrange(keys.stream(number), min=after, count=_PAGE)
+            for k, payload in journal.read(number, reached):
+                reached = k
+                yield decode(payload)
+            page = client.xrange(keys.stream(number), min=f"{reached + 1}-0", count=_PAGE)
+            # After the page: an archived entry that it does not show any more is read in the next round.
+            if journal.covered_until(number) > reached:
+                continue
             for entry_id, fields in page:
-                after = f"({entry_id.decode()}"
+                reached = int(entry_id.partition(b"-")[0])
                 if fields[b"t"] == SERVED_ENTRY:
                     yield decode(fields[b"b"])
             if len(page) < _PAGE:
@@ -62,4 +70,4 @@ def served_journal(settings: Settings, bundles: Bundles, target: str) -> Iterato
     settings = attached(settings)
     with connect(settings) as client:
         keys = Keys(settings.redis_prefix, settings.partitions)
-        yield Journal(served_entries(client, keys), coding, inputs_of)
+        yield Journal(served_entries(client, keys, settings.archive), coding, inputs_of)

@@ -10,7 +10,7 @@ import numpy as np
 from behavior.calibration import Calibration
 from behavior.column import Column
 from behavior.moment import Moment
-from behavior.served import Served, Shown
+from behavior.served import ITEM, Basis, Served, Shown
 from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from scoring.candidates import Candidates
 from scoring.diversity import diversified
@@ -72,7 +72,8 @@ class Answer:
     """A ranked answer and all that it was made with; instants in µs UTC, `offset` of the user's partition.
 
     `persona` is empty where there are none; `candidates_from` are the sources of what was ranked; `placements_id` is of
-    the placements' file, empty without one; `due` is when the answer must be out, an instant of `time.monotonic`.
+    the placements' file, empty without one; `due` is when the answer must be out, an instant of `time.monotonic`;
+    `basis` is what the journal keeps to make the answer again.
     """
 
     request_id: str
@@ -91,6 +92,7 @@ class Answer:
     candidates_from: tuple[str, ...] = ()
     placements_id: str = ""
     due: float = math.inf
+    basis: Basis | None = None
 
     @property
     def calibrated(self) -> bool:
@@ -215,7 +217,9 @@ def explained(
 
 def served(answer: Answer) -> Served:
     """The answer as the log keeps it."""
-    shown = (Shown(each.kind, each.id, each.margin, each.residual, each.score, each.vector) for each in answer.ranked)
+    ranked = answer.ranked
+    positions = tuple(each.relevance_position for each in ranked)
+    shown = (Shown(each.kind, each.id, each.margin, each.residual, each.score, each.vector) for each in ranked)
     return Served(
         request_id=answer.request_id,
         user_id=answer.user_id,
@@ -228,7 +232,19 @@ def served(answer: Answer) -> Served:
         placement=answer.placement,
         calibration=answer.calibration,
         persona=answer.persona,
+        basis=answer.basis,
+        factors=tuple((each.name, each.weight) for each in ranked[0].addends) if ranked else (),
+        values=_float64([each.value for one in ranked for each in one.addends]),
+        propensities=_float64([each.propensity for each in ranked]),
+        categories=tuple(each.category for each in ranked) if any(each.kind == ITEM for each in ranked) else (),
+        degraded=tuple(each.reason for each in answer.degraded),
+        placements_id=answer.placements_id,
+        relevance_positions=() if positions == tuple(range(1, len(ranked) + 1)) else positions,
     )
+
+
+def _float64(numbers: Sequence[float]) -> bytes:
+    return np.array(numbers, dtype="<f8").tobytes()
 
 
 def _values(column: Column) -> list[FeatureValue]:

@@ -9,13 +9,25 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from behavior.errors import BadInput, Exhausted, Forbidden, OpportuneError, Unauthenticated, Unavailable
+from behavior.errors import (
+    Altered,
+    BadInput,
+    Exhausted,
+    Forbidden,
+    Gone,
+    NotFound,
+    OpportuneError,
+    Unauthenticated,
+    Unavailable,
+)
 from deployment.connections import PASSING
 from deployment.pseudonym import Pseudonyms
 from scoring import metrics
 from scoring.budget import LONGEST_CALL_S
 from scoring.collect import Collect
 from scoring.door import Door
+from scoring.explaining import Explaining
+from scoring.explanation_wire import write_explanation
 from scoring.memory import NotReady
 from scoring.score import Scoring, score
 from scoring.stages import STAGES, timed
@@ -28,10 +40,13 @@ _read, _write = timed("request")(read_request), timed("write")(write_answer)
 
 # What an error means to a caller; the first that fits.
 STATUS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], grpc.StatusCode], ...] = (
+    (NotFound, grpc.StatusCode.NOT_FOUND),
     (BadInput, grpc.StatusCode.INVALID_ARGUMENT),
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (Forbidden, grpc.StatusCode.PERMISSION_DENIED),
     (Exhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (Altered, grpc.StatusCode.DATA_LOSS),
+    (Gone, grpc.StatusCode.FAILED_PRECONDITION),
     (NotReady, grpc.StatusCode.FAILED_PRECONDITION),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
     (PASSING, grpc.StatusCode.UNAVAILABLE),
@@ -46,12 +61,13 @@ Handle = Callable[[Any, float | None], Awaitable[Any]]
 
 
 class Servicer:
-    """The two methods, from message to message."""
+    """The methods, from message to message."""
 
-    def __init__(self, scoring: Scoring, collect: Collect, pseudonyms: Pseudonyms) -> None:
+    def __init__(self, scoring: Scoring, collect: Collect, pseudonyms: Pseudonyms, explaining: Explaining) -> None:
         self._scoring = scoring
         self._collect = collect
         self._pseudonyms = pseudonyms
+        self._explaining = explaining
 
     async def score(self, message: wire.ScoreRequest, deadline: float | None) -> wire.ScoreResponse:
         """Rank candidates for a user; `deadline` is the caller's, as an instant of `time.monotonic`."""
@@ -66,12 +82,17 @@ class Servicer:
         metrics.observe_outcomes(outcomes)
         return write_outcomes(outcomes)
 
+    async def explain(self, message: wire.ExplainRequest, _: float | None) -> wire.ExplainResponse:
+        """Make an answer of the past again."""
+        return write_explanation(await self._explaining.explain(message.request_id, events=message.events))
+
 
 def handlers(servicer: Servicer, door: Door) -> Any:
     """The service's methods as gRPC calls them, behind the door."""
     methods: dict[str, tuple[Handle, Any, Any]] = {
         "Score": (servicer.score, wire.ScoreRequest, wire.ScoreResponse),
         "Track": (servicer.track, wire.TrackRequest, wire.TrackResponse),
+        "Explain": (servicer.explain, wire.ExplainRequest, wire.ExplainResponse),
     }
     return grpc.method_handlers_generic_handler(
         SERVICE,

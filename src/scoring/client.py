@@ -4,7 +4,7 @@
         answer = client.score("household-1", top_k=10)
         client.track([{"message_id": "m1", "kind": "purchase", "user_id": "household-1", ...}])
 
-Calls have a deadline and are repeated only when the server was unavailable; both methods are safe to repeat.
+Calls have a deadline and are repeated only when the server was unavailable; all methods are safe to repeat.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any, Self
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from behavior.errors import BadInput, Forbidden, OpportuneError, Unauthenticated, Unavailable
+from behavior.errors import Altered, BadInput, Forbidden, NotFound, OpportuneError, Unauthenticated, Unavailable
 from behavior.event import PURPOSES, SECOND_US
 from scoring.credentials import Credentials
 from scoring.v1 import scoring_pb2 as wire
@@ -110,6 +110,17 @@ class Client:
         answer = self._call(self._stub.Track, wire.TrackRequest(events=messages), deadline_s)
         return list(answer.results)
 
+    def explain(
+        self, request_id: str, *, events: bool = False, deadline_s: float | None = None
+    ) -> wire.ExplainResponse:
+        """An answer of the past made again, and whether it is the same; with the user's events by then if wanted.
+
+        Raises BadInput, NotFound, Altered, Unavailable, or OpportuneError with the server's own sentence.
+        """
+        request = wire.ExplainRequest(request_id=request_id, events=events)
+        answer: wire.ExplainResponse = self._call(self._stub.Explain, request, deadline_s)
+        return answer
+
     def close(self) -> None:
         """Close the connection; open calls are cancelled."""
         self._channel.close()
@@ -135,6 +146,10 @@ class Client:
         code, detail = error.code(), error.details()
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             return BadInput(detail)
+        if code is grpc.StatusCode.NOT_FOUND:
+            return NotFound(detail)
+        if code is grpc.StatusCode.DATA_LOSS:
+            return Altered(detail)
         if code is grpc.StatusCode.UNAVAILABLE:
             return Unavailable(f"the server at {self.address} is unavailable: {detail}")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:

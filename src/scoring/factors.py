@@ -76,6 +76,8 @@ class Factor:
     missing  what a value of 0 says
     of       its value for each candidate, float64[n], finite; None if there is nothing to make it from
     reads    the fields of `Signals` that it is made from; without one of these it is left out
+    is_retraced  whether the journal and the bundle suffice to make its values again; else, where it is made from how
+             things stood with everybody or from the placement's tables, they are taken from the entry
     """
 
     name: str
@@ -84,6 +86,7 @@ class Factor:
     weight: float
     of: Callable[[Evidence], np.ndarray | None]
     reads: tuple[str, ...] = ()
+    is_retraced: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,7 @@ FACTORS: tuple[Factor, ...] = (
         "affinity", "implicit: how much larger a share the category has in what the user buys than in what everybody "
         "buys, smoothed",
         "the user buys it as everybody does, or nothing is known of the user", 0.0, affinity,
-        reads=("pair_count", "user_count"),
+        reads=("pair_count", "user_count"), is_retraced=False,
     ),
     Factor(
         "preference", "explicit: the smoothed odds of the user's `like` events against the `dislike` events within the "
@@ -199,7 +202,7 @@ FACTORS: tuple[Factor, ...] = (
     Factor(
         "popularity", "how much more than the average everybody buys it, smoothed: an item towards its category, a "
         "category towards all",
-        "it is bought as often as the average of its kind", 0.0, popularity,
+        "it is bought as often as the average of its kind", 0.0, popularity, is_retraced=False,
     ),
     *(_from_tables(factor) for factor in CONTEXT_FACTORS),
     Factor(
@@ -208,20 +211,20 @@ FACTORS: tuple[Factor, ...] = (
     ),
     Factor(
         "device", "what `devices` of the placement gives the category on the request's device",
-        "nothing is said of the category or the device", 1.0, device_fit,
+        "nothing is said of the category or the device", 1.0, device_fit, is_retraced=False,
     ),
     Factor(
         "page", "what `pages` of the placement gives the category on the request's page",
-        "nothing is said of the category or the page", 1.0, page_fit,
+        "nothing is said of the category or the page", 1.0, page_fit, is_retraced=False,
     ),
     Factor(
         "fatigue", "never above 0: the user bought it or was shown it lately, an item itself, of a category its items; "
         "−1 for once just now, fading with `fatigue_half_life_h` of the placement",
-        "neither is among the user's latest events", 0.0, fatigue, reads=("recent",),
+        "neither is among the user's latest events", 0.0, fatigue, reads=("recent",), is_retraced=False,
     ),
     Factor(
         "boost", "what `boosts` of the placement gives the item, else its category",
-        "nothing is said of either", 1.0, boost,
+        "nothing is said of either", 1.0, boost, is_retraced=False,
     ),
 )  # fmt: skip
 

@@ -7,7 +7,8 @@ before everything. Readers read on from the offsets that they keep with their ow
                                         └─yes─▶ its events from the archive, then on with the stream
 
 Nothing is skipped without a word: what has been trimmed is asked for after the entries have been read, so whatever the
-stream did not show any more is seen to be missing. Served entries are in no archive: of those, only the loss is told.
+stream did not show any more is seen to be missing. What was served is archived apart (`deployment.journal_archive`): of
+that, a reader here is told only that it misses some.
 """
 
 import logging

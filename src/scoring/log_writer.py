@@ -7,12 +7,14 @@ that is about to be too late brings its own, one that turns out to be too late w
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
 
 import redis.asyncio
+from redis.exceptions import NoScriptError
 
 from behavior import event as events
 from behavior import served as served_entries
@@ -34,6 +36,7 @@ TOO_LATE = "too_late"
 TOO_EARLY = "too_early"
 
 APPEND = files("scoring").joinpath("append.lua").read_text(encoding="utf-8")
+_APPEND_SHA = sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
 # How far the log's own instants may be ahead of the clock before an event needs a second offer to be rejected.
 _NEAR_US = MINUTE_US
 # A caller who gives up before this says nothing about the log: every append is on disk before it is answered.
@@ -79,9 +82,9 @@ def offer_event(event: Event, letter: Letter = no_letter) -> Offer:
     return Offer(EVENT_ENTRY, events.encode(event), event.message_id, event.client_time, letter)
 
 
-def offer_served(served: Served) -> Offer:
-    """What was shown to a user."""
-    return Offer(SERVED_ENTRY, served_entries.encode(served))
+def offer_served(served: Served | bytes) -> Offer:
+    """What was shown to a user, or the bytes of it."""
+    return Offer(SERVED_ENTRY, served if isinstance(served, bytes) else served_entries.encode(served))
 
 
 def offer_rejected(reason: str, letter: Letter = no_letter) -> Offer:
@@ -113,6 +116,7 @@ class LogWriter:
         check_room: Callable[[], None] = lambda: None,
         circuits: Circuits | None = None,
     ) -> None:
+        self._client = client
         self._append = client.register_script(APPEND)
         self._keys = keys
         self._horizon_us = lateness_horizon_h * HOUR_US
@@ -137,6 +141,44 @@ class LogWriter:
             for place, fate in zip(again, await self._run(partition, late, letters, now, complete=True), strict=True):
                 fates[place] = fate
         return fates
+
+    async def append_many(self, offers: Mapping[int, tuple[Sequence[Offer], int]]) -> dict[int, Unavailable]:
+        """Append to many partitions in one round trip, one step each: {partition: (offers, not before)}.
+
+        For offers that need no answer of their own and no letter: served entries. Returns why a partition did not take
+        its offers, those that did left out. Raises Unavailable if nothing may be written, or nothing was answered.
+        """
+        self._check_room()
+        runs = {number: self._command(number, said, now) for number, (said, now) in offers.items()}
+        answers = await self._together("EVALSHA", _APPEND_SHA, runs)
+        unknown = {number: runs[number] for number, each in answers.items() if isinstance(each, NoScriptError)}
+        answers |= await self._together("EVAL", APPEND, unknown)
+        failed: dict[int, Unavailable] = {}
+        for number, answer in answers.items():
+            if answer == _MOVING:
+                failed[number] = Unavailable("the log is being moved to another number of partitions")
+            elif isinstance(answer, Exception):
+                failed[number] = Unavailable(f"the log could not take entries ({type(answer).__name__})")
+        return failed
+
+    def _command(self, partition: int, offers: Sequence[Offer], now: int) -> tuple[Any, ...]:
+        keys = _names(self._keys, partition, offers)
+        said = (part for offer in offers for part in (offer.what, offer.client_time, offer.body, b""))
+        return len(keys), *keys, now, self._horizon_us, self._dead_letters, 0, *said
+
+    async def _together(self, command: str, script: str, runs: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+        if not runs:
+            return {}
+        try:
+            # redis-py gives the asynchronous pipelines of one server and of a cluster no common type.
+            together: Any = self._client.pipeline(transaction=False)
+            async with together:
+                for arguments in runs.values():
+                    together.execute_command(command, script, *arguments)
+                answers = await together.execute(raise_on_error=False)
+        except UNANSWERED as error:
+            raise Unavailable(f"the log could not take entries ({type(error).__name__})") from error
+        return dict(zip(runs, answers, strict=True))
 
     def _letter(self, offer: Offer, now: int) -> bytes:
         """The letter of an offer that is rejected, or may be; no bytes for any other."""

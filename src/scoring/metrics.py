@@ -27,7 +27,7 @@ LATENESS = Histogram(
     "How long after its deadline an answer of Score was made; below 0 it was in time.",
     buckets=(-0.05, -0.02, -0.01, 0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0),
 )
-SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.")
+SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.", ["reason"])
 BUNDLES_REFUSED = Counter("opportune_bundles_refused_total", "Bundles that could not be taken over.")
 PLACEMENTS_REFUSED = Counter("opportune_placements_refused_total", "Files of placements that could not be taken over.")
 REFRESH_FAILED = Counter("opportune_refresh_failed_total", "Polls for changes that Redis did not answer.")
@@ -78,6 +78,11 @@ def load_timed(bundles: Bundles, name: str, plan: Plan) -> Bundle:
     bundle = load_bundle(bundles, name, plan)
     given = {field.name: getattr(bundle, field.name) for field in fields(bundle)}
     return TimedBundle(**given | {"predict": timed("model")(bundle.predict)})
+
+
+def observe_lost(entries: int, reason: str) -> None:
+    """Count served entries that did not reach the log, by why: full, log, ending."""
+    SERVED_LOST.labels(reason).inc(entries)
 
 
 def observe_outcomes(outcomes: Iterable[Outcome]) -> None:

@@ -27,6 +27,7 @@ from deployment.archive import Archive
 from deployment.clock import Clock
 from deployment.connections import PASSING
 from deployment.generations import GENERATION, PARTITIONS, REBUILDING, Plans
+from deployment.journal_archive import JournalArchive
 from deployment.keys import Keys
 from deployment.settings import Settings
 from scoring.bulk import Filled, Progress, fill_partition, fill_snapshot, snapshot_apart
@@ -249,7 +250,8 @@ class Rebuild:
         if self._before is not None and not is_lost:
             return
         generation = self._next if self._before is None else ""
-        last_k = max(filled.last_k, (self._until or 0) - 1)
+        # Beyond what was served too: what is appended behind that would be taken for archived already.
+        last_k = max(filled.last_k, self._shown_until(number), (self._until or 0) - 1)
         self._client.eval(_LIFT, 1, meta, last_k, span[0] if span else "", generation)
         now = self._clock.now() if self._until is None else self._until
         young = table.filter(pc.greater(table["client_time"], now - self._lateness_us))
@@ -261,6 +263,10 @@ class Rebuild:
                 if len(together) >= _COMMANDS:
                     together.execute()
             together.execute()
+
+    def _shown_until(self, number: int) -> int:
+        journal = JournalArchive(self._archive.path, self._archive.partitions)
+        return journal.covered_until(number) if self._until is None else 0
 
     def _take_over(self, plan: Plan) -> int:
         """Catch up with the log, let every partition be read from the next generation, then the snapshot; its s."""

@@ -4,14 +4,13 @@
 """
 
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 import numpy as np
 
 from behavior.column import Column
-from behavior.finals import Block, Finals
+from behavior.finals import Finals, KeptBlock
 from behavior.moment import Moment
 from behavior.personas import Personas, assign
 from behavior.plan import ALL_ID, Plan
@@ -19,6 +18,7 @@ from deployment.clock import AsyncClock
 from deployment.user_state import UserState
 from deployment.zone import offsets_at
 from scoring.answer import Answer, Scored, explained
+from scoring.basis import basis_of
 from scoring.budget import budget_of
 from scoring.candidates import Candidates, candidates_of
 from scoring.degradation import Circumstances, degradations
@@ -60,7 +60,8 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
     candidates = candidates_of(request, placement, held.standing, known.state, as_of)
     signals = signals_of(known.state.plan)
 
-    finals = finals_of(held, known.state, candidates, as_of, views_read(placement, signals))
+    blocks = blocks_of(held, known.state, candidates, as_of, views_read(placement, signals))
+    finals = Finals(blocks)
     moment = moment_of(request, known.state.plan, held.bundle, finals, as_of)
     persona = persona_of(held.personas, known, finals)
     vector = held.bundle.assemble(finals, moment, candidates.categories)
@@ -85,8 +86,9 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
     scored = Scored(candidates, vector, margins, believed, residuals, weighed, relevance(weighed, len(candidates)))
 
     shown = explained(held.bundle.inputs, finals, moment, candidates.categories) if request.explain else {}
+    ranked = scored.ranked(request.top_k, shown, held.standing, placement.diversity)
     answer = Answer(
-        request_id=uuid4().hex,
+        request_id=deps.journal.request_id(request.user_id, as_of),
         user_id=request.user_id,
         placement=request.placement,
         as_of=as_of,
@@ -96,12 +98,13 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
         target=held.bundle.target,
         calibration=held.bundle.calibration,
         learner_version=held.residuals.version,
-        ranked=scored.ranked(request.top_k, shown, held.standing, placement.diversity),
+        ranked=ranked,
         degraded=degradations(Circumstances(known, held.snapshot, placement, as_of, vector)),
         persona=persona,
         candidates_from=candidates.sources,
         placements_id=held.placements.placements_id,
         due=budget.deadline,
+        basis=basis_of(request, candidates, moment, ranked, blocks, (known.state.plan, held.snapshot.plan)),
     )
     deps.recall.tell(request.user_id, known, persona)
     deps.journal.record(answer)
@@ -109,12 +112,14 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
 
 
 @timed("columns")
-def finals_of(
+def blocks_of(
     held: Held, state: UserState, candidates: Candidates, as_of: int, views: Set[str] = frozenset()
-) -> Finals:
-    """Final values of every view that is needed.
+) -> Sequence[KeptBlock]:
+    """Final values of every view that is needed, and the raw values that they are made from.
 
     views   what is needed beside the views of the bundle, the personas and the moment: the factors'
+
+    Beside them the raw values of the same views.
 
     States are read under the plan of their own generation. While a rebuild moves partitions to the next one, that may
     be another than the snapshot's; the bundle's features are the same in both.
@@ -123,14 +128,14 @@ def finals_of(
     wanted = held.bundle.views | views | ({view_of(offset.ref)} if offset else set())
     if held.personas is not None:
         wanted = wanted | held.personas.views
-    blocks: list[Block] = [
+    blocks: list[KeptBlock] = [
         state.rows(view, candidates.categories, as_of) for view in state.plan.user_views if view.name in wanted
     ]
     for view in held.snapshot.plan.snapshot_views:
         if view.name in wanted:
             asked = {"all": (ALL_ID,), "category": candidates.categories, "item": candidates.ids}[view.entity]
             blocks.append(held.snapshot.rows(view.name, asked))
-    return Finals(blocks)
+    return blocks
 
 
 @timed("moment")

@@ -1,4 +1,4 @@
-"""The server: gRPC at the edge of scoring. Score, Track, health and reflection on one event loop.
+"""The server: gRPC at the edge of scoring. Score, Track, Explain, health and reflection on one event loop.
 
     start ─ agree on plan ─ NOT_SERVING ─ bundle + snapshot + Redis ─▶ SERVING ─ SIGTERM ─▶ NOT_SERVING ─ 1 s ─ stop
 
@@ -23,6 +23,7 @@ from deployment.bundles import Bundles
 from deployment.clock import AsyncClock, replay_key
 from deployment.connections import PASSING, connect, connect_serving
 from deployment.generations import Plans
+from deployment.journal_seal import JournalSeal
 from deployment.keys import Keys
 from deployment.pseudonym import Pseudonyms
 from deployment.sealing import Sealing
@@ -34,6 +35,8 @@ from scoring.circuit import Circuits
 from scoring.collect import Collect
 from scoring.door import Door
 from scoring.entry import join_in
+from scoring.entry_search import EntrySearch
+from scoring.explaining import Explaining
 from scoring.held_placements import HeldPlacements
 from scoring.limits import SERVER_OPTIONS
 from scoring.log_writer import LogWriter
@@ -68,6 +71,7 @@ class Server:
         self._pseudonyms = Pseudonyms.load(settings.key_file)
         self._sealing = Sealing.load(settings.sealing_key_file)
         self._placements = HeldPlacements(settings.placements, metrics.PLACEMENTS_REFUSED.inc)
+        self._seal = JournalSeal(self._sealing)
         _join_in(settings)
         self._health = health.aio.HealthServicer()
         self._is_serving = False
@@ -90,7 +94,7 @@ class Server:
         )  # fmt: skip
         # Nobody waits for the journal, so it waits for Redis: entries are lost only if that takes long.
         patient = LogWriter(client, self._keys, settings.lateness_horizon_h, check_room=pressure.check)
-        journal = metrics.TimedJournal(patient, settings.partitions, metrics.SERVED_LOST.inc)
+        journal = metrics.TimedJournal(patient, settings.partitions, metrics.observe_lost, self._seal.sealed)
         plans = Plans(self._keys)
         memory = Memory(
             client,
@@ -108,7 +112,9 @@ class Server:
         scoring = Scoring(states, clock, memory, journal, recall)
         server = grpc.aio.server(options=SERVER_OPTIONS)
         collect = Collect(log, clock, self._pseudonyms, self._sealing, settings)
-        servicer = Servicer(scoring, collect, self._pseudonyms)
+        search = EntrySearch(client, self._keys, settings.archive, self._seal)
+        explaining = Explaining(client, self._keys, plans, Bundles.of(settings), search, settings.archive)
+        servicer = Servicer(scoring, collect, self._pseudonyms, explaining)
         port = await self._start(server, servicer)
         rooms = (journal.run(), pressure.run(), accounting.run(), self._keep_fresh(memory, clock))
         tasks = [asyncio.create_task(room) for room in rooms]

@@ -1,7 +1,8 @@
 -- Notes how far a partition's log is archived, and trims the log behind that.
 -- KEYS  the partition's meta hash, its stream
 -- ARGV  epoch of the archiver, k up to which everything is archived, k of the last archived event,
---       k up to which every consumer has come, k up to which entries are old enough to go, most entries to keep
+--       k up to which every consumer has come, k up to which entries are old enough to go, most entries to keep,
+--       k of the last archived served entry
 -- Returns {entries removed, how many of them a consumer had not read}, or {-1, 0} if another archiver has taken over.
 --
 -- Never beyond what is archived. A log that is too long loses first its age, then its slowest consumers, who find the
@@ -9,7 +10,7 @@
 
 local meta, stream = KEYS[1], KEYS[2]
 if redis.call('HGET', meta, 'epoch:archive') ~= ARGV[1] then return {-1, 0} end
-redis.call('HSET', meta, 'archived', ARGV[2], 'archived_event', ARGV[3])
+redis.call('HSET', meta, 'archived', ARGV[2], 'archived_event', ARGV[3], 'archived_served', ARGV[7])
 
 local function instant(number) return string.format('%.0f', number) end
 

@@ -25,14 +25,16 @@ UNREAD = Counter(
 class Archived(NamedTuple):
     """How far a partition's log is archived.
 
-    until    everything with k <= this was read by the archiver, and the events of it are durable
+    until    everything with k <= this was read by the archiver, and is durable
     event    k of the last event among them
+    served   k of the last served entry among them
     trimmed  greatest k that has been removed from the log since
     """
 
     until: int
     event: int
     trimmed: int = 0
+    served: int = 0
 
 
 class Trimming:
@@ -66,7 +68,7 @@ class Trimming:
         """What was noted of the partitions last, by whomever."""
         with self._client.pipeline(transaction=False) as together:
             for partition in partitions:
-                together.hmget(self._keys.meta(partition), "archived", "archived_event", "trimmed")
+                together.hmget(self._keys.meta(partition), "archived", "archived_event", "trimmed", "archived_served")
             answers = together.execute()
         return {
             partition: Archived(*(int(value or 0) for value in values))
@@ -84,7 +86,7 @@ class Trimming:
         runs = [
             Run(
                 (self._keys.meta(partition), self._keys.stream(partition)),
-                (epoch, mark.until, mark.event, reached[partition], old, self._most),
+                (epoch, mark.until, mark.event, reached[partition], old, self._most, mark.served),
             )
             for partition, (epoch, mark) in archived.items()
         ]
@@ -102,7 +104,7 @@ class Trimming:
         if unread and partition not in self._overrun:
             _log.warning(
                 "partition %d of the log had more than %d entries: %d were trimmed that a consumer had not read; "
-                "it finds the events in the archive, served entries are lost to it",
+                "it finds the events in the archive, what was served it does not see",
                 partition, self._most, unread,
             )  # fmt: skip
         (self._overrun.add if unread else self._overrun.discard)(partition)

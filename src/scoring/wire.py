@@ -57,13 +57,15 @@ def write_answer(answer: Answer) -> wire.ScoreResponse:
         bundle_id=answer.bundle_id,
         learner_version=answer.learner_version,
         persona=answer.persona,
-        ranked=[_ranked(place, each, answer) for place, each in enumerate(answer.ranked, 1)],
+        ranked=[
+            write_ranked(place, each, answer.target, answer.calibrated) for place, each in enumerate(answer.ranked, 1)
+        ],
         degraded=[wire.Degradation(reason=each.reason, detail=each.detail) for each in answer.degraded],
         candidates_from=answer.candidates_from,
         placements_id=answer.placements_id,
     )
-    _set_instant(response.as_of, answer.as_of)
-    _set_instant(response.snapshot_instant, answer.s)
+    set_instant(response.as_of, answer.as_of)
+    set_instant(response.snapshot_instant, answer.s)
     return response
 
 
@@ -75,7 +77,7 @@ def write_outcomes(outcomes: Iterable[Outcome]) -> wire.TrackResponse:
             status=_STATUS[outcome.fate.status], reason=outcome.fate.reason, message=outcome.message
         )
         if outcome.fate.k:
-            _set_instant(result.admitted_at, outcome.fate.k)
+            set_instant(result.admitted_at, outcome.fate.k)
     return response
 
 
@@ -126,7 +128,8 @@ def _zone(name: str) -> str:
     return name
 
 
-def _ranked(position: int, ranked: Ranked, answer: Answer) -> wire.Ranked:
+def write_ranked(position: int, ranked: Ranked, target: str, calibrated: bool) -> wire.Ranked:
+    """A candidate at its position, counted from 1."""
     return wire.Ranked(
         position=position,
         candidate=_candidate(ranked),
@@ -135,7 +138,7 @@ def _ranked(position: int, ranked: Ranked, answer: Answer) -> wire.Ranked:
             wire.Factor(name=each.name, value=each.value, weight=each.weight, contribution=each.contribution)
             for each in ranked.addends
         ],
-        propensities=[wire.Propensity(target=answer.target, value=ranked.propensity, calibrated=answer.calibrated)],
+        propensities=[wire.Propensity(target=target, value=ranked.propensity, calibrated=calibrated)],
         features=[_feature(name, value) for name, value in ranked.features.items()],
         marks=ranked.marks,
         relevance_position=ranked.relevance_position,
@@ -158,5 +161,6 @@ def _feature(name: str, value: FeatureValue) -> wire.Feature:
     return wire.Feature(name=name, number=value)
 
 
-def _set_instant(stamp: Timestamp, us: int) -> None:
+def set_instant(stamp: Timestamp, us: int) -> None:
+    """Let the message say the instant (µs UTC)."""
     stamp.seconds, stamp.nanos = us // SECOND_US, us % SECOND_US * 1000

@@ -117,8 +117,8 @@ def journal_rows(
     accounting = Accounting(read, len(answers), rows, told)
     if not answers:
         raise BadInput(
-            f"the journal has nothing to learn {target.name} from: {accounting}; keep what is served for longer "
-            "(`log_keep_s`, `log_max_entries`), or train on the tables"
+            f"the journal has nothing to learn {target.name} from: {accounting}; let the archiver run while answers "
+            "are given, or train on the tables"
         )
     return JournalRows(_labelled(con, target, answers), _as_served(answers, len(journal.coding.features)), accounting)
 

@@ -3,16 +3,22 @@
 They are read by processes of other versions, and found again after years in logs and backups.
 """
 
+import hmac
+from hashlib import blake2b
+
 import msgspec
 import numpy as np
 
 from behavior import event, served
 from behavior.column import Column
 from behavior.plan import FeatureDefinition, Plan, View, ViewDefinition
+from behavior.raw_rows import RawRows
 from behavior.readout import readout
 from behavior.snapshot_rows import pack_rows, unpack_rows
 from behavior.state import encode
 from behavior.words import count, distinct, last
+from deployment.journal_seal import JournalSeal
+from deployment.sealing import Sealing
 from deployment.user_state import state_field
 from scoring.deltas import decode_deltas
 from scoring.partition_states import PartitionStates
@@ -98,7 +104,8 @@ def test_what_older_and_newer_versions_say_is_read() -> None:
 
 def test_served_entries_stand_in_the_log_as_they_did() -> None:
     """The learner and the parity check read what was shown long ago, the vector bit for bit."""
-    assert served.encode(SERVED).hex() == SERVED_BYTES
+    # A map of 9 in three bytes, where it was one before there were more than 15 parts.
+    assert served.encode(SERVED).hex() == "de0009" + SERVED_BYTES.removeprefix("89")
     assert served.decode(bytes.fromhex(SERVED_BYTES)) == SERVED
     assert (served.EVENT_ENTRY, served.SERVED_ENTRY) == (b"e", b"s")
 
@@ -108,8 +115,55 @@ def test_a_persona_stands_behind_what_entries_had_before() -> None:
     assert served.decode(bytes.fromhex(SERVED_BYTES)).persona == ""
     named = msgspec.structs.replace(SERVED, persona="Loyal")
     # A map of 10 instead of 9: persona Loyal.
-    assert served.encode(named).hex() == "8a" + SERVED_BYTES.removeprefix("89") + "a7706572736f6e61a54c6f79616c"
+    assert served.encode(named).hex() == "de000a" + SERVED_BYTES.removeprefix("89") + "a7706572736f6e61a54c6f79616c"
     assert served.decode(served.encode(named)) == named
+
+
+def test_what_an_answer_was_made_from_stands_behind_the_persona() -> None:
+    """Raw values view by view, factors, propensities, categories, what was degraded; and the seal at the very end."""
+    basis = served.Basis(
+        7200,
+        "p1",
+        (RawRows("u", np.array([[3, 4]], "<i8").tobytes(), (("TEA", None),)),),
+        "p2",
+        "popular",
+        "phone",
+        "/",
+    )
+    entry = msgspec.structs.replace(
+        SERVED, basis=basis, factors=(("propensity", 1.0),), values=np.array([0.5]).tobytes(),
+        propensities=np.array([0.25]).tobytes(), categories=("dairy",), degraded=("unknown_user",),
+        key_id="s1", seal=b"0123456789abcdef",
+    )  # fmt: skip
+    assert served.encode(entry).hex() == (
+        "de0011" + SERVED_BYTES.removeprefix("89")
+        + "a56261736973" "87"  # basis, a map of 7:
+        "ac7574635f6f66667365745f73" "cd1c20"  # utc_offset_s 7200
+        "a4706c616e" "a27031"  # plan p1
+        "a472617773" "91" "93" "a175"  # raws of one view, u:
+        "c410" "0300000000000000" "0400000000000000"  # seen_e and one number,
+        "91" "92" "a3544541" "c0"  # one row of two texts, TEA and nothing
+        "ad736e617073686f745f706c616e" "a27032"  # snapshot_plan p2
+        "af63616e646964617465735f66726f6d" "a7706f70756c6172"  # candidates_from popular
+        "a6646576696365" "a570686f6e65" "a470616765" "a12f"  # device phone, page /
+        "a7666163746f7273" "91" "92" "aa70726f70656e73697479" "cb3ff0000000000000"  # factors: propensity × 1
+        "a676616c756573" "c408" "000000000000e03f"  # values 0.5
+        "ac70726f70656e736974696573" "c408" "000000000000d03f"  # propensities 0.25
+        "aa63617465676f72696573" "91" "a56461697279"  # categories dairy
+        "a86465677261646564" "91" "ac756e6b6e6f776e5f75736572"  # degraded unknown_user
+        "a66b65795f6964" "a27331"  # key_id s1
+        "a47365616c" "c410" "30313233343536373839616263646566"  # seal
+    )  # fmt: skip
+    assert served.decode(served.encode(entry)) == entry
+
+
+def test_seals_are_made_as_they_were() -> None:
+    """BLAKE2b of 16 bytes over all before, with a key made from the sealing key: entries of years ago are checked."""
+    sealed = JournalSeal(Sealing("s1", bytes(range(32)))).sealed(SERVED)
+    key = hmac.digest(bytes(range(32)), b"opportune journal 1\0", "sha256")
+    assert sealed[-16:] == blake2b(sealed[:-16], digest_size=16, key=key).digest()
+    assert sealed[:-16].hex().endswith("a66b65795f6964a27331a47365616cc410")
+    assert sealed[-16:].hex() == "5a79d5f779113d17b374c728b4a8fa78"
 
 
 def test_deltas_stand_as_they_did() -> None:

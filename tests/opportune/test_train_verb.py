@@ -116,5 +116,5 @@ def test_an_empty_journal_is_one_sentence(home: Path, capsys: pytest.CaptureFixt
     """Nothing was served, or the log has let it go: exit status 2, what to do, and the pointer stays."""
     before = Bundles.of(load()).current_id()
     assert run(["train", "--rows", "journal"]) == 2
-    assert "of 0 served entries 0 are used; keep what is served for longer" in capsys.readouterr().err
+    assert "of 0 served entries 0 are used; let the archiver run" in capsys.readouterr().err
     assert Bundles.of(load()).current_id() == before

@@ -5,9 +5,12 @@ from typing import Any
 
 import redis
 
+from behavior import served as served_entries
 from behavior.event import Event, encode
+from behavior.served import Served
 from deployment.archive import Archive
 from deployment.clock import Clock, advance
+from deployment.journal_archive import JournalArchive
 from deployment.keys import Keys
 from scoring.archiver import Archiver
 from scoring.consumer_offsets import slowest
@@ -24,18 +27,18 @@ class RawLog:
         self.keys = Keys(prefix, partitions)
         self.clock = Clock(client, self.keys.clock())
         advance(client, self.keys, 0)
-        # What was written: message id by instant, of each partition; served entries have none.
+        # What was written: message id by instant, of each partition; of served entries the request id.
         self.events: dict[int, dict[int, str]] = {number: {} for number in range(partitions)}
+        self.served: dict[int, dict[int, str]] = {number: {} for number in range(partitions)}
 
     def append(self, partition: int, ks: Iterable[int], *, served: bool = False) -> None:
         """Append an entry at each instant, in order."""
         with self.client.pipeline(transaction=False) as together:
             for k in ks:
                 said = Event(f"m{partition}-{k}", "purchase", "k1-a", k, value=k % 7)
-                entry: Any = {"t": b"s", "b": b"shown"} if served else {"t": b"e", "b": encode(said)}
+                entry: Any = {"t": b"s", "b": shown(partition, k)} if served else {"t": b"e", "b": encode(said)}
                 together.xadd(self.keys.stream(partition), entry, id=f"{k}-0")
-                if not served:
-                    self.events[partition][k] = said.message_id
+                (self.served if served else self.events)[partition][k] = said.message_id
             together.execute()
 
     def fold_reached(self, partition: int, offset: int, generation: int = 1) -> None:
@@ -70,6 +73,19 @@ class RawLog:
         for partition in range(self.keys.partitions):
             self.client.delete(self.keys.lease(partition, "archive"))
         self.client.delete(self.keys.members("archive"))
+
+
+def shown(partition: int, k: int) -> bytes:
+    """A served entry whose request id says where it stands."""
+    return served_entries.encode(Served(f"m{partition}-{k}", "k1-a", k, 0, 0, "b", 0, ()))
+
+
+def journalled(archive: Archive, partition: int) -> dict[int, str]:
+    """Request id by instant of what is archived of the journal; asserts that each entry is there once and in order."""
+    found = list(JournalArchive(archive.path, archive.partitions).read(partition))
+    ks = [k for k, _ in found]
+    assert ks == sorted(set(ks))
+    return {k: served_entries.decode(data).request_id for k, data in found}
 
 
 def drain(archiver: Archiver) -> int:

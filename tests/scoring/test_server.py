@@ -189,7 +189,7 @@ def test_reflection_lists_and_describes_the_service(address: str) -> None:
     names = {each.name for each in listed.list_services_response.service}
     assert {"scoring.v1.Scoring", "grpc.health.v1.Health"} <= names
     file = FileDescriptorProto.FromString(described.file_descriptor_response.file_descriptor_proto[0])
-    assert [method.name for method in file.service[0].method] == ["Score", "Track"]
+    assert [method.name for method in file.service[0].method] == ["Score", "Track", "Explain"]
 
 
 def test_a_bundle_is_taken_over_while_serving(tmp_path: Path, redis_url: str, prefix: str, online: Online) -> None:

@@ -40,7 +40,7 @@ def train(
         Local date (2017-09-25) before which everything must lie that the model learns from. Default: the last event.
     rows
         What to learn from: `tables`, questions like those of requests with features from the backfilled tables; or
-        `journal`, the categories that were really shown, with the vectors that the log still holds of them.
+        `journal`, the categories that were really shown, with the vectors that were served: archived and in the log.
     as_json
         Print one JSON object instead of a sentence.
     """

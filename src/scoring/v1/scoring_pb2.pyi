@@ -156,6 +156,96 @@ class Degradation(_message.Message):
     detail: str
     def __init__(self, reason: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
+class ExplainRequest(_message.Message):
+    __slots__ = ("request_id", "events")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    events: bool
+    def __init__(self, request_id: _Optional[str] = ..., events: _Optional[bool] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("request_id", "user", "as_of", "snapshot_instant", "folded_until", "bundle_id", "learner_version", "placement", "persona", "utc_offset_s", "device", "page", "candidates_from", "degraded", "found_in", "equal", "checks", "shown", "events")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_INSTANT_FIELD_NUMBER: _ClassVar[int]
+    FOLDED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    LEARNER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    PERSONA_FIELD_NUMBER: _ClassVar[int]
+    UTC_OFFSET_S_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FROM_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    FOUND_IN_FIELD_NUMBER: _ClassVar[int]
+    EQUAL_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    user: str
+    as_of: _timestamp_pb2.Timestamp
+    snapshot_instant: _timestamp_pb2.Timestamp
+    folded_until: _timestamp_pb2.Timestamp
+    bundle_id: str
+    learner_version: int
+    placement: str
+    persona: str
+    utc_offset_s: int
+    device: str
+    page: str
+    candidates_from: str
+    degraded: _containers.RepeatedCompositeFieldContainer[Degradation]
+    found_in: str
+    equal: bool
+    checks: _containers.RepeatedCompositeFieldContainer[Check]
+    shown: _containers.RepeatedCompositeFieldContainer[Shown]
+    events: _containers.RepeatedCompositeFieldContainer[PastEvent]
+    def __init__(self, request_id: _Optional[str] = ..., user: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., snapshot_instant: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., folded_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., learner_version: _Optional[int] = ..., placement: _Optional[str] = ..., persona: _Optional[str] = ..., utc_offset_s: _Optional[int] = ..., device: _Optional[str] = ..., page: _Optional[str] = ..., candidates_from: _Optional[str] = ..., degraded: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., found_in: _Optional[str] = ..., equal: _Optional[bool] = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ..., shown: _Optional[_Iterable[_Union[Shown, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[PastEvent, _Mapping]]] = ...) -> None: ...
+
+class Check(_message.Message):
+    __slots__ = ("name", "equal", "detail")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EQUAL_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    equal: bool
+    detail: str
+    def __init__(self, name: _Optional[str] = ..., equal: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class Shown(_message.Message):
+    __slots__ = ("ranked", "margin", "residual", "vector")
+    RANKED_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    ranked: Ranked
+    margin: float
+    residual: float
+    vector: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, ranked: _Optional[_Union[Ranked, _Mapping]] = ..., margin: _Optional[float] = ..., residual: _Optional[float] = ..., vector: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class PastEvent(_message.Message):
+    __slots__ = ("message_id", "kind", "event_time", "admitted_at", "item", "category", "value_minor")
+    MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    ADMITTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_MINOR_FIELD_NUMBER: _ClassVar[int]
+    message_id: str
+    kind: str
+    event_time: _timestamp_pb2.Timestamp
+    admitted_at: _timestamp_pb2.Timestamp
+    item: str
+    category: str
+    value_minor: int
+    def __init__(self, message_id: _Optional[str] = ..., kind: _Optional[str] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., admitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., item: _Optional[str] = ..., category: _Optional[str] = ..., value_minor: _Optional[int] = ...) -> None: ...
+
 class TrackRequest(_message.Message):
     __slots__ = ("events",)
     EVENTS_FIELD_NUMBER: _ClassVar[int]

@@ -45,6 +45,11 @@ class ScoringStub:
                 request_serializer=scoring_dot_v1_dot_scoring__pb2.TrackRequest.SerializeToString,
                 response_deserializer=scoring_dot_v1_dot_scoring__pb2.TrackResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/scoring.v1.Scoring/Explain',
+                request_serializer=scoring_dot_v1_dot_scoring__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=scoring_dot_v1_dot_scoring__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class ScoringServicer:
@@ -79,6 +84,20 @@ class ScoringServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Explain makes an answer of the past again, from what the journal kept and the bundle that gave it, and says of each
+        part whether it equals what was answered to the last bit.
+
+        INVALID_ARGUMENT      that is no request id
+        NOT_FOUND             the journal has no such answer
+        DATA_LOSS             what the journal has is not what was written: it was altered
+        FAILED_PRECONDITION   the bundle or the plan that the answer was made with is not there any more
+        UNAVAILABLE           the log does not answer; trying again may help
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScoringServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +110,11 @@ def add_ScoringServicer_to_server(servicer, server):
                     servicer.Track,
                     request_deserializer=scoring_dot_v1_dot_scoring__pb2.TrackRequest.FromString,
                     response_serializer=scoring_dot_v1_dot_scoring__pb2.TrackResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=scoring_dot_v1_dot_scoring__pb2.ExplainRequest.FromString,
+                    response_serializer=scoring_dot_v1_dot_scoring__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -148,6 +172,33 @@ class Scoring:
             '/scoring.v1.Scoring/Track',
             scoring_dot_v1_dot_scoring__pb2.TrackRequest.SerializeToString,
             scoring_dot_v1_dot_scoring__pb2.TrackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scoring.v1.Scoring/Explain',
+            scoring_dot_v1_dot_scoring__pb2.ExplainRequest.SerializeToString,
+            scoring_dot_v1_dot_scoring__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,37 @@
+"""The seal of served entries: whoever changes one without the key is found out.
+
+BLAKE2b (RFC 7693) keyed with a key that is derived from the deployment's sealing key, over all bytes of the entry that
+stand before the seal; the entry says which key it was. An entry stays readable by who has no key.
+"""
+
+from hashlib import blake2b
+from hmac import compare_digest
+
+import msgspec
+
+from behavior.served import Served, encode
+from deployment.sealing import Sealing
+
+_PURPOSE = b"journal 1"
+SEAL_BYTES = 16
+_BLANK = bytes(SEAL_BYTES)
+
+
+class JournalSeal:
+    """Seals served entries and tells whether they are as they were sealed."""
+
+    def __init__(self, sealing: Sealing) -> None:
+        self.key_id = sealing.key_id
+        self._key = sealing.derived(_PURPOSE)
+
+    def sealed(self, served: Served) -> bytes:
+        """The entry's bytes in the log, sealed."""
+        data = encode(msgspec.structs.replace(served, key_id=self.key_id, seal=_BLANK))
+        return data[:-SEAL_BYTES] + self._seal(data[:-SEAL_BYTES])
+
+    def is_intact(self, data: bytes) -> bool:
+        """Whether not a bit of the entry has changed since it was sealed with this key."""
+        return compare_digest(data[-SEAL_BYTES:], self._seal(data[:-SEAL_BYTES]))
+
+    def _seal(self, data: bytes) -> bytes:
+        return blake2b(data, digest_size=SEAL_BYTES, key=self._key).digest()
