@@ -2,7 +2,8 @@
 
     start ─ agree on plan ─ NOT_SERVING ─ bundle + snapshot + Redis ─▶ SERVING ─ SIGTERM ─▶ NOT_SERVING ─ 1 s ─ stop
 
-Track is answered from the first moment on, Score as soon as there is something to score with.
+Track is answered from the first moment on, Score as soon as there is something to score with. One of several workers on
+one port (`opportune/workers.py`) that starts beside others which serve does not listen before it can answer as they do.
 """
 
 import asyncio
@@ -57,11 +58,16 @@ _OPTIONS = [
 class Server:
     """One server of a deployment.
 
+    shares_port   other workers of the same deployment may listen on the port
+    when_ready    listen only once there is everything that an answer needs
+
     Making it raises BadInput (no plan, no key, another plan in Redis) or Unavailable (no Redis).
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shares_port: bool = False, when_ready: bool = False) -> None:
         self._settings = settings
+        self._shares_port = shares_port
+        self._when_ready = when_ready
         self._keys = Keys(settings.redis_prefix, settings.partitions)
         self._pseudonyms = Pseudonyms.load(settings.key_file)
         self._sealing = Sealing.load(settings.sealing_key_file)
@@ -99,6 +105,9 @@ class Server:
         server = grpc.aio.server(options=_OPTIONS)
         collect = Collect(log, clock, self._pseudonyms, self._sealing, settings)
         servicer = Servicer(scoring, collect, self._pseudonyms)
+        if self._when_ready and not await _ready(memory, stopping):
+            await client.aclose()
+            return
         port = await self._start(server, servicer)
         rooms = (journal.run(), pressure.run(), accounting.run(), self._keep_fresh(memory, clock))
         tasks = [asyncio.create_task(room) for room in rooms]
@@ -121,8 +130,9 @@ class Server:
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        port = bind(server, self._settings.host, self._settings.port)
+        port = bind(server, self._settings.host, self._settings.port, shared=self._shares_port)
         await server.start()
+        metrics.LISTENING.set(1)
         _log.info("listening on %s:%d, not serving yet", self._settings.host, port)
         return port
 
@@ -152,24 +162,26 @@ class Server:
             gc.freeze()
             for name in ("", SERVICE):
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            metrics.SERVING.set(1)
             _log.info("serving")
 
     async def _drain(self, server: Any) -> None:
         _log.info("draining")
+        metrics.SERVING.set(0)
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(NOTICE_S)
         await server.stop(GRACE_S)
 
 
-def bind(server: Any, host: str, port: int) -> int:
+def bind(server: Any, host: str, port: int, *, shared: bool = False) -> int:
     """Let the server listen; returns the port, chosen freely for 0.
 
-    Raises BadInput if another process listens there. (Sharing a port is possible and sometimes wanted; with a process
-    of another deployment it would answer every other call with somebody else's data.)
+    Raises BadInput if another process listens there, unless the port is `shared` among workers whose supervisor has
+    asked `require_free` before the first of them.
     """
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if port and _listens(host, port):
-        raise BadInput(f"another process listens on {target}; stop it, or set OPPORTUNE_PORT to a free port")
+    if not shared:
+        require_free(host, port)
     try:
         return int(server.add_insecure_port(target))
     except RuntimeError:
@@ -178,10 +190,21 @@ def bind(server: Any, host: str, port: int) -> int:
         ) from None
 
 
-def serve(settings: Settings) -> None:
-    """Run the server until SIGTERM or Ctrl-C: `opportune serve`."""
+def require_free(host: str, port: int) -> None:
+    """Raises BadInput if a process listens on the port.
+
+    The kernel would let two processes of one user share it, and a process of another deployment would answer every
+    other call with somebody else's data.
+    """
+    if port and _listens(host, port):
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise BadInput(f"another process listens on {target}; stop it, or set OPPORTUNE_PORT to a free port")
+
+
+def serve(settings: Settings, *, shares_port: bool = False, when_ready: bool = False) -> None:
+    """Run one server until SIGTERM or Ctrl-C: `opportune serve`, or one of its workers."""
     log_to_stderr()
-    server = Server(settings)
+    server = Server(settings, shares_port=shares_port, when_ready=when_ready)
     expose_metrics(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_signalled(server))
@@ -194,6 +217,23 @@ async def _until_signalled(server: Server) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await server.run(stopping)
+
+
+async def _ready(memory: Memory, stopping: asyncio.Event) -> bool:
+    """Wait until there is everything that an answer needs; False if told to stop before."""
+    told = ""
+    while not stopping.is_set():
+        try:
+            await memory.refresh()
+            memory.held()
+            return True
+        except (NotReady, *PASSING) as error:
+            if str(error) != told:
+                told = str(error)
+                _log.warning("not listening yet: %s", told)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), POLL_S)
+    return False
 
 
 def _join_in(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from deployment.pseudonym import Pseudonyms, make_key
 from deployment.sealing import Sealing, make_sealing_key
 from deployment.settings import Settings, load
 from scoring.accounting import Accounts, accounts
-from scoring.client import event
+from scoring.messages import event
 from scoring.collect import Collect, Outcome
 from scoring.dead_letters import DeadLetters
 from scoring.log import Log

@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from behavior.errors import BadInput, OpportuneError, Unavailable
-from scoring.client import Client, event
+from scoring.client import Client
+from scoring.messages import event
 from scoring.v1 import scoring_pb2 as wire
 
 
