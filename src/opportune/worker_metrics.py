@@ -12,9 +12,9 @@ from prometheus_client.registry import Collector
 
 
 def labelled(pages: Mapping[str, str]) -> list[Metric]:
-    """The pages by worker as one: families by name, each sample with its worker.
+    r"""The pages by worker as one: families by name, each sample with its worker.
 
-    >>> page = "# TYPE n gauge\\nn 2.0\\n"
+    >>> page = "# TYPE n gauge\nn 2.0\n"
     >>> [(sample.labels, sample.value) for sample in labelled({"0": page, "1": page})[0].samples]
     [({'worker': '0'}, 2.0), ({'worker': '1'}, 2.0)]
     """

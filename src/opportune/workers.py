@@ -22,13 +22,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from behavior.errors import OpportuneError
 from deployment.leash import leashed
-from deployment.ports import ReservedPort
+from deployment.ports import ReservedPort, require_free
 from deployment.settings import Settings
 from opportune.readiness import Place, metrics_of
 from opportune.supervise import READY_TIMEOUT_S, client_host
 from opportune.worker_metrics import WorkerMetrics
 from scoring.process import expose_metrics, log_to_stderr, stop_signals
-from scoring.server import require_free
 
 _log = logging.getLogger("opportune.workers")
 _POLL_S = 0.1

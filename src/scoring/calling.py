@@ -29,8 +29,9 @@ _RETRY = {
     "initialBackoff": "0.05s",
     "maxBackoff": "0.5s",
     "backoffMultiplier": 2,
-    # Nothing else: a server that is overloaded or has refused must not be asked again.
-    "retryableStatusCodes": ["UNAVAILABLE"],
+    # Nothing else: a server that is overloaded or has refused must not be asked again. CANCELLED is how gRPC itself
+    # says unavailable: a server that shuts down answers so what has arrived and nobody has looked at yet.
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
 # All calls in flight to a server that is killed fail at once. They must not use up what may be repeated, but a service
 # that is gone is asked again for one call in ten only (gRFC A6: no retries below half of maxTokens).
@@ -49,12 +50,9 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 2_000),
 )
+_AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 # What says that a server did not take a call; every other status is an answer.
-_NOT_TAKEN = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-}
+_NOT_TAKEN = _AWAY | {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 class Calling:
@@ -102,7 +100,7 @@ class Calling:
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             return BadInput(detail)
         where = f"the server at {self._named}"
-        if code is grpc.StatusCode.UNAVAILABLE:
+        if code in _AWAY:
             return Unavailable(f"{where} is unavailable: {detail}")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Unavailable(f"{where} did not answer in time; give a longer deadline")

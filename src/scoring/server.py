@@ -10,7 +10,6 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -26,6 +25,7 @@ from deployment.clock import AsyncClock, replay_key
 from deployment.connections import PASSING, connect, connect_serving
 from deployment.generations import Plans
 from deployment.keys import Keys
+from deployment.ports import require_free
 from deployment.pseudonym import Pseudonyms
 from deployment.sealing import Sealing
 from deployment.settings import Settings
@@ -190,17 +190,6 @@ def bind(server: Any, host: str, port: int, *, shared: bool = False) -> int:
         ) from None
 
 
-def require_free(host: str, port: int) -> None:
-    """Raises BadInput if a process listens on the port.
-
-    The kernel would let two processes of one user share it, and a process of another deployment would answer every
-    other call with somebody else's data.
-    """
-    if port and _listens(host, port):
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        raise BadInput(f"another process listens on {target}; stop it, or set OPPORTUNE_PORT to a free port")
-
-
 def serve(settings: Settings, *, shares_port: bool = False, when_ready: bool = False) -> None:
     """Run one server until SIGTERM or Ctrl-C: `opportune serve`, or one of its workers."""
     log_to_stderr()
@@ -227,10 +216,13 @@ async def _ready(memory: Memory, stopping: asyncio.Event) -> bool:
             await memory.refresh()
             memory.held()
             return True
-        except (NotReady, *PASSING) as error:
-            if str(error) != told:
-                told = str(error)
-                _log.warning("not listening yet: %s", told)
+        except NotReady as error:
+            why = str(error)
+        except PASSING as error:
+            why = f"Redis does not answer ({type(error).__name__})"
+        if why != told:
+            told = why
+            _log.warning("not listening yet: %s", why)
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), POLL_S)
     return False
@@ -242,10 +234,3 @@ def _join_in(settings: Settings) -> None:
             join_in(settings, client)
     except PASSING as error:
         raise Unavailable(f"Redis at {settings.redis_address} does not answer ({type(error).__name__})") from error
-
-
-def _listens(host: str, port: int) -> bool:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    with suppress(OSError), socket.create_connection((reachable, port), timeout=1.0):
-        return True
-    return False
