@@ -116,7 +116,7 @@ class Workers:
         Raises WorkerEnded if one ends before it listens.
         """
         for _ in range(self._settings.workers):
-            self._workers.append(Worker(self._settings, when_ready=self._one_serves()))
+            self._workers.append(self._started(len(self._workers)))
             while not stopping.is_set() and not self._workers[-1].listens:
                 if self._workers[-1].ended:
                     raise WorkerEnded(f"a worker ended with exit code {self._workers[-1].popen.returncode}; see above")
@@ -134,7 +134,7 @@ class Workers:
             self._deaths[number] = deaths
             _log.error("worker %d (pid %d) %s; starting it again", number, worker.popen.pid, _how(worker))
             self._restarts.inc()
-            self._workers[number] = Worker(self._settings, when_ready=self._one_serves())
+            self._workers[number] = self._started(number)
 
     def replace(self, stopping: threading.Event) -> None:
         """Put a new process in the place of each, one after the other; the old one drains when the new one answers.
@@ -144,7 +144,7 @@ class Workers:
         for number in range(len(self._workers)):
             old = self._workers[number]
             waits = self._one_serves()
-            new = Worker(self._settings, when_ready=waits)
+            new = self._started(number)
             if not self._ready(new, stopping, serving=waits):
                 new.stop(time.monotonic() + _STOP_TIMEOUT_S)
                 if not stopping.is_set():
@@ -171,6 +171,11 @@ class Workers:
             self.mend()
             stopping.wait(_POLL_S)
         return False
+
+    def _started(self, number: int) -> Worker:
+        worker = Worker(self._settings, when_ready=self._one_serves())
+        _log.info("worker %d starts, pid %d", number, worker.popen.pid)
+        return worker
 
     def _one_serves(self) -> bool:
         return any(not each.ended and each.serves for each in self._workers)
