@@ -42,10 +42,11 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.enable_http_proxy", 0),
     # Connections of its own: two clients of a process do not wait for each other's streams.
     ("grpc.use_local_subchannel_pool", 1),
-    # gRPC's own pauses (1 s, then longer, and 20 s for one attempt) would outlast all repetitions of a call.
+    # gRPC's own pauses (1 s, then up to 120 s, and 20 s for one attempt) would outlast all repetitions of a call. With
+    # these, a server that is back is found before the next one goes: within its notice, and within the repetitions.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 300),
+    ("grpc.min_reconnect_backoff_ms", 1000),  # of one attempt, in spite of its name
     # A server whose machine has vanished sends nothing, not even an end. Servers permit a ping every 10 s.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 2_000),
