@@ -2,7 +2,7 @@
 
 import socket
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 
 from behavior.errors import BadInput
@@ -38,3 +38,21 @@ class ReservedPort(AbstractContextManager["ReservedPort"]):
     ) -> None:
         """Give the port back."""
         self._socket.close()
+
+
+def require_free(host: str, port: int) -> None:
+    """Raises BadInput if a process listens on the port.
+
+    The kernel would let two processes of one user share it, and a process of another deployment would answer every
+    other call with somebody else's data.
+    """
+    if port and _listens(host, port):
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise BadInput(f"another process listens on {target}; stop it, or set OPPORTUNE_PORT to a free port")
+
+
+def _listens(host: str, port: int) -> bool:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    with suppress(OSError), socket.create_connection((reachable, port), timeout=1.0):
+        return True
+    return False

@@ -106,6 +106,13 @@ class Settings(AccessSettings, BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address on which a process listens, gRPC and metrics alike.")
     port: Port = Field(50051, description="Port of the gRPC server. `up` chooses a free one unless this is set.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Server processes that share the port of `serve`. From 2 on they are supervised: one that dies is "
+        "started again, and SIGHUP replaces them one by one without a failed call.",
+    )
     metrics_port: Port = Field(0, description="Port of a process's `/metrics`; 0 takes a free one.")
 
     zone: Zone = Field("UTC", description="IANA time zone of users whose offset is not known.")

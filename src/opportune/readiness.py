@@ -28,13 +28,20 @@ class Place:
 
 def answers_metrics(place: Place) -> bool:
     """Whether `/metrics` answers 200."""
+    return metrics_of(place) is not None
+
+
+def metrics_of(place: Place) -> str | None:
+    """What `/metrics` says, or None if it does not answer 200."""
     # Not urllib, which would send a question to ourselves through a configured proxy.
     connection = http.client.HTTPConnection(place.host, place.metrics_port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/metrics")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        return text if answer.status == http.HTTPStatus.OK else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

@@ -34,6 +34,11 @@ _LOG_TAIL_LINES = 15
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
+def client_host(host: str) -> str:
+    """The address at which a client on this machine reaches a server that listens on `host`."""
+    return _ANY_HOST.get(host, host)
+
+
 class ChildEnded(OpportuneError):
     """A child process ended although nobody asked it to."""
 
@@ -114,7 +119,7 @@ class Running:
         """What listens where, for `up.json` and for people."""
         pids = {process.child.name: process.popen.pid for process in self.processes}
         return Addresses(
-            host=_ANY_HOST.get(self.settings.host, self.settings.host),
+            host=client_host(self.settings.host),
             ports={process.child.name: process.place.port for process in self.processes if process.child.serves},
             metrics_ports={process.child.name: process.place.metrics_port for process in self.processes},
             pids=pids if self.redis is None else {**pids, "redis": self.redis.pid},
@@ -177,7 +182,7 @@ def _place(child: Child, number: int, settings: Settings, stack: ExitStack) -> P
     if child.serves:
         port = settings.port if settings.chosen("port") and settings.port else _free_port(settings, stack)
     metrics_port = settings.metrics_port + number if settings.metrics_port else _free_port(settings, stack)
-    return Place(_ANY_HOST.get(settings.host, settings.host), port, metrics_port)
+    return Place(client_host(settings.host), port, metrics_port)
 
 
 def _free_port(settings: Settings, stack: ExitStack) -> int:

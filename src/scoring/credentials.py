@@ -69,16 +69,17 @@ class Credentials:
         shown = grpc.ssl_channel_credentials(read_certificates(self.ca_file), *pair)
         return api.secure_channel(address, shown, options=[*options, *named])
 
-    def metadata(self, address: str) -> tuple[tuple[str, str], ...]:
-        """What every call to the address carries.
+    def metadata(self, *addresses: str) -> tuple[tuple[str, str], ...]:
+        """What every call to the addresses carries.
 
         Raises BadInput for a token that others can read, or that would cross a network in the clear.
         """
         if self.token_file is None:
             return ()
-        if self.ca_file is None and not self.insecure and not is_loopback(_host(address)):
+        exposed = [each for each in addresses if not is_loopback(_host(each))]
+        if self.ca_file is None and not self.insecure and exposed:
             raise BadInput(
-                f"the token would go to {address} in the clear; set client_ca_file (then it goes by TLS), "
+                f"the token would go to {exposed[0]} in the clear; set client_ca_file (then it goes by TLS), "
                 "or insecure = true where the network is closed"
             )
         token = read_secret(self.token_file).decode(errors="replace").strip()

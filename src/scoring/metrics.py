@@ -38,6 +38,8 @@ ACCESS_REFUSED = Counter("opportune_access_files_refused_total", "Access files t
 CERTIFICATE_EXPIRES = Gauge(
     "opportune_certificate_expires_seconds", "End of the server's certificate, seconds since 1970; 0 without TLS."
 )
+LISTENING = Gauge("opportune_listening", "1 once the server listens.")
+SERVING = Gauge("opportune_serving", "1 while health says SERVING.")
 BUNDLE = Gauge("opportune_bundle_info", "1 for the bundle that serves.", ["bundle_id", "target"])
 PLACEMENTS = Gauge("opportune_placements_info", "1 for the placements that serve.", ["placements_id"])
 LEARNER = Gauge("opportune_learner_version", "Version of the learner's weights in use.")

@@ -1,4 +1,4 @@
-"""A trained model as the scorer runs it: loaded whole, verified, then only asked.
+"""A trained model as the scorer runs it: loaded whole, verified, warmed up, then only asked.
 
 Loading refuses whatever is not what the manifest says: files by hash, features by fingerprint against the plan, and the
 golden rows through the very runtime that will answer requests.
@@ -32,6 +32,7 @@ from behavior.moment import Moment
 from behavior.plan import Plan
 from behavior.vector import assemble
 from deployment.bundles import DEFAULT_TARGET, Bundles
+from scoring.warm_up import warm_up
 
 _log = logging.getLogger("opportune.model")
 _ERRORS_ONLY = 3
@@ -96,6 +97,7 @@ def load_bundle(bundles: Bundles, name: str, plan: Plan, target: str = DEFAULT_T
         tables=_tables(manifest, files),
     )
     _verify_golden(bundle, files[GOLDEN_FILE])
+    warm_up(bundle.predict, len(bundle.inputs))
     return bundle
 
 

@@ -24,10 +24,12 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
-def expose_metrics(settings: Settings) -> int:
+def expose_metrics(
+    settings: Settings, registry: prometheus_client.CollectorRegistry = prometheus_client.REGISTRY
+) -> int:
     """Serve `/metrics` on the settings' host and metrics port; returns the port, which the settings may leave free."""
     try:
-        server, _ = prometheus_client.start_http_server(settings.metrics_port, addr=settings.host)
+        server, _ = prometheus_client.start_http_server(settings.metrics_port, addr=settings.host, registry=registry)
     except OSError as error:
         raise BadInput(
             f"metrics cannot be served on {settings.host}:{settings.metrics_port} ({error.strerror}); "

@@ -12,7 +12,10 @@ from scoring.v1 import scoring_pb2 as wire
 
 
 def show(answer: wire.ScoreResponse, console: Console) -> None:
-    """Print the answer: a table on a terminal, aligned plain lines without one."""
+    """Print the answer: a table on a terminal, aligned plain lines without one.
+
+    Of the factors it shows what they add, and leaves out those that add nothing to anybody; JSON has all of them.
+    """
     header, rows = _cells(answer)
     if console.is_terminal:
         table = Table(*header, title=Text(_summary(answer)), title_justify="left")
@@ -50,19 +53,35 @@ def to_json(answer: wire.ScoreResponse) -> str:
 
 
 def _cells(answer: wire.ScoreResponse) -> tuple[list[str], list[list[str]]]:
-    factors = [each.name for each in answer.ranked[0].factors] if answer.ranked else []
+    factors = _telling(answer)
     targets = [_target(each) for each in answer.ranked[0].propensities] if answer.ranked else []
     rows = [
         [
             str(each.position),
             each.candidate.id,
             f"{each.score:+.4f}",
-            *(f"{factor.contribution:+.4f}" for factor in each.factors),
+            *(f"{factor.contribution:+.4f}" for factor in each.factors if factor.name in factors),
             *(f"{propensity.value:.1%}" for propensity in each.propensities),
         ]
         for each in answer.ranked
     ]
-    return ["#", "candidate", "score", *factors, *targets], rows
+    return ["#", _kinds(answer), "score", *factors, *targets], rows
+
+
+def _telling(answer: wire.ScoreResponse) -> list[str]:
+    """The factors that add something to some candidate, in the order in which they are added."""
+    added = {factor.name for each in answer.ranked for factor in each.factors if factor.contribution}
+    return [each.name for each in answer.ranked[0].factors if each.name in added] if answer.ranked else []
+
+
+def _kinds(answer: wire.ScoreResponse) -> str:
+    """What the candidates are, as the head of their column."""
+    kinds = {_kind(each.candidate) for each in answer.ranked}
+    return kinds.pop() if len(kinds) == 1 else "candidate"
+
+
+def _kind(candidate: wire.Candidate) -> str:
+    return wire.CandidateKind.Name(candidate.kind).removeprefix("CANDIDATE_KIND_").lower()
 
 
 def _target(propensity: wire.Propensity) -> str:
@@ -77,10 +96,9 @@ def _summary(answer: wire.ScoreResponse) -> str:
 
 
 def _ranked(each: wire.Ranked) -> dict[str, Any]:
-    kind = wire.CandidateKind.Name(each.candidate.kind).removeprefix("CANDIDATE_KIND_").lower()
     shown: dict[str, Any] = {
         "position": each.position,
-        "candidate": {"kind": kind, "id": each.candidate.id},
+        "candidate": {"kind": _kind(each.candidate), "id": each.candidate.id},
         "score": each.score,
         "factors": [
             {"name": one.name, "value": one.value, "weight": one.weight, "contribution": one.contribution}

@@ -2,14 +2,14 @@
 
     start ─ agree on plan ─ NOT_SERVING ─ bundle + snapshot + Redis ─▶ SERVING ─ SIGTERM ─▶ NOT_SERVING ─ 1 s ─ stop
 
-Track is answered from the first moment on, Score as soon as there is something to score with.
+Track is answered from the first moment on, Score as soon as there is something to score with. One of several workers on
+one port (`opportune/workers.py`) that starts beside others which serve does not listen before it can answer as they do.
 """
 
 import asyncio
 import gc
 import logging
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -25,6 +25,7 @@ from deployment.connections import PASSING, connect, connect_serving
 from deployment.generations import Plans
 from deployment.journal_seal import JournalSeal
 from deployment.keys import Keys
+from deployment.ports import require_free
 from deployment.pseudonym import Pseudonyms
 from deployment.sealing import Sealing
 from deployment.settings import Settings
@@ -58,13 +59,18 @@ GRACE_S = 5.0
 class Server:
     """One server of a deployment.
 
+    shares_port   other workers of the same deployment may listen on the port
+    when_ready    listen only once there is everything that an answer needs
+
     Making it raises BadInput (no plan, no key, wrong placements, another plan in Redis, a bad certificate or access
     file, an address that is open to all) or Unavailable (no Redis).
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shares_port: bool = False, when_ready: bool = False) -> None:
         refuse_exposed(settings)
         self._settings = settings
+        self._shares_port = shares_port
+        self._when_ready = when_ready
         self._door = Door(settings, metrics.observe_passage, metrics.ACCESS_REFUSED.inc)
         self._credentials = server_credentials(settings, metrics.CERTIFICATE_EXPIRES.set)
         self._keys = Keys(settings.redis_prefix, settings.partitions)
@@ -115,6 +121,10 @@ class Server:
         search = EntrySearch(client, self._keys, settings.archive, self._seal)
         explaining = Explaining(client, self._keys, plans, Bundles.of(settings), search, settings.archive)
         servicer = Servicer(scoring, collect, self._pseudonyms, explaining)
+        if self._when_ready and not await _ready(memory, stopping):
+            await reading.aclose()
+            await client.aclose()
+            return
         port = await self._start(server, servicer)
         rooms = (journal.run(), pressure.run(), accounting.run(), self._keep_fresh(memory, clock))
         tasks = [asyncio.create_task(room) for room in rooms]
@@ -139,8 +149,9 @@ class Server:
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         if self._settings.reflection:
             add_reflection(server, (SERVICE, health.SERVICE_NAME), self._door)
-        port = bind(server, self._settings.host, self._settings.port, self._credentials)
+        port = bind(server, self._settings.host, self._settings.port, self._credentials, shared=self._shares_port)
         await server.start()
+        metrics.LISTENING.set(1)
         _log.info("listening on %s:%d, not serving yet", self._settings.host, port)
         return port
 
@@ -171,24 +182,26 @@ class Server:
             gc.freeze()
             for name in ("", SERVICE):
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            metrics.SERVING.set(1)
             _log.info("serving")
 
     async def _drain(self, server: Any) -> None:
         _log.info("draining")
+        metrics.SERVING.set(0)
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(NOTICE_S)
         await server.stop(GRACE_S)
 
 
-def bind(server: Any, host: str, port: int, credentials: Any = None) -> int:
+def bind(server: Any, host: str, port: int, credentials: Any = None, *, shared: bool = False) -> int:
     """Let the server listen, with TLS if there are credentials; returns the port, chosen freely for 0.
 
-    Raises BadInput if another process listens there. (Sharing a port is possible and sometimes wanted; with a process
-    of another deployment it would answer every other call with somebody else's data.)
+    Raises BadInput if another process listens there, unless the port is `shared` among workers whose supervisor has
+    asked `require_free` before the first of them.
     """
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if port and _listens(host, port):
-        raise BadInput(f"another process listens on {target}; stop it, or set OPPORTUNE_PORT to a free port")
+    if not shared:
+        require_free(host, port)
     try:
         if credentials is not None:
             return int(server.add_secure_port(target, credentials))
@@ -199,10 +212,10 @@ def bind(server: Any, host: str, port: int, credentials: Any = None) -> int:
         ) from None
 
 
-def serve(settings: Settings) -> None:
-    """Run the server until SIGTERM or Ctrl-C: `opportune serve`."""
+def serve(settings: Settings, *, shares_port: bool = False, when_ready: bool = False) -> None:
+    """Run one server until SIGTERM or Ctrl-C: `opportune serve`, or one of its workers."""
     log_to_stderr()
-    server = Server(settings)
+    server = Server(settings, shares_port=shares_port, when_ready=when_ready)
     expose_metrics(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_signalled(server))
@@ -217,16 +230,29 @@ async def _until_signalled(server: Server) -> None:
     await server.run(stopping)
 
 
+async def _ready(memory: Memory, stopping: asyncio.Event) -> bool:
+    """Wait until there is everything that an answer needs; False if told to stop before."""
+    told = ""
+    while not stopping.is_set():
+        try:
+            await memory.refresh()
+            memory.held()
+            return True
+        except NotReady as error:
+            why = str(error)
+        except PASSING as error:
+            why = f"Redis does not answer ({type(error).__name__})"
+        if why != told:
+            told = why
+            _log.warning("not listening yet: %s", why)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), POLL_S)
+    return False
+
+
 def _join_in(settings: Settings) -> None:
     try:
         with connect(settings) as client:
             join_in(settings, client)
     except PASSING as error:
         raise Unavailable(f"Redis at {settings.redis_address} does not answer ({type(error).__name__})") from error
-
-
-def _listens(host: str, port: int) -> bool:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    with suppress(OSError), socket.create_connection((reachable, port), timeout=1.0):
-        return True
-    return False

@@ -16,11 +16,11 @@ from deployment.pseudonym import Pseudonyms, make_key
 from deployment.sealing import Sealing, make_sealing_key
 from deployment.settings import Settings, load
 from scoring.accounting import Accounts, accounts
-from scoring.client import event
 from scoring.collect import Collect, Outcome
 from scoring.dead_letters import DeadLetters
 from scoring.log import Log
 from scoring.log_writer import LogWriter
+from scoring.messages import event
 from scoring.v1 import scoring_pb2 as wire
 
 START = 1_508_040_000_000_000  # 2017-10-15T04:00:00Z

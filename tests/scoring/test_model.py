@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -172,3 +173,24 @@ def test_the_runtime_has_one_thread(bundles: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(TypeError):
         load(bundles / TARGET / str(current_id(bundles)), PLAN)
     assert (seen[0].intra_op_num_threads, seen[0].inter_op_num_threads, seen[0].log_severity_level) == (1, 1, 3)
+
+
+def test_a_model_is_warm_before_it_can_be_taken_over(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading predicts batches of one, a hundred and a thousand rows, through the runtime that will answer."""
+    seen: list[tuple[int, ...]] = []
+    real = model._predictor
+
+    def recording(*args: Any) -> Callable[[np.ndarray], np.ndarray]:
+        predict = real(*args)
+
+        def predicted(x: np.ndarray) -> np.ndarray:
+            seen.append(x.shape)
+            return predict(x)
+
+        return predicted
+
+    monkeypatch.setattr(model, "_predictor", recording)
+    load(bundles / TARGET / str(current_id(bundles)), PLAN)
+    golden, *warming = seen
+    assert golden == (50, len(INPUTS))
+    assert set(warming) == {(rows, len(INPUTS)) for rows in (1, 100, 1000)}

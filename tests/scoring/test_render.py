@@ -40,10 +40,37 @@ def test_without_a_terminal_the_table_is_plain() -> None:
     """No escape codes and no frames: a line per candidate with score, factors and propensity, then what is degraded."""
     lines = shown(ANSWER, terminal=False).splitlines()
     assert lines[0].startswith("as of 2017-10-15T04:00:00.000001Z, bundle purchase_7d-20170925-0123abcd, learner 3")
-    assert lines[1].split() == ["#", "candidate", "score", "propensity", "learner", "purchase_7d", "(uncalibrated)"]
+    assert lines[1].split() == ["#", "category", "score", "propensity", "learner", "purchase_7d", "(uncalibrated)"]
     assert lines[2].split() == ["1", "[b]TEA[/b]", "+0.3000", "+0.1000", "+0.2000", "52.5%"]
     assert lines[3] == "degraded: unknown_user: nothing is known"
     assert shown(ANSWER, terminal=False).isascii()
+
+
+def test_factors_that_add_nothing_have_no_column() -> None:
+    """A factor is shown if it moves any candidate, in the order in which it is added; zeros of all are left out."""
+    contributions = {"BREAD": (0.5, 0.0, 0.0, -0.25), "MILK": (0.5, 0.0, 0.125, 0.0)}
+    names = ("propensity", "affinity", "recency", "fatigue")
+    answer = wire.ScoreResponse(
+        ranked=[
+            wire.Ranked(
+                position=place,
+                candidate=wire.Candidate(kind=wire.CANDIDATE_KIND_ITEM, id=item),
+                score=sum(added),
+                factors=[
+                    wire.Factor(name=name, value=one, weight=1, contribution=one)
+                    for name, one in zip(names, added, strict=True)
+                ],
+            )
+            for place, (item, added) in enumerate(contributions.items(), 1)
+        ]
+    )
+    _, head, *rows = (line.split() for line in shown(answer, terminal=False).splitlines())
+    assert head == ["#", "item", "score", "propensity", "recency", "fatigue"]
+    assert rows == [
+        ["1", "BREAD", "+0.2500", "+0.5000", "+0.0000", "-0.2500"],
+        ["2", "MILK", "+0.6250", "+0.5000", "+0.1250", "+0.0000"],
+    ]
+    assert [each["name"] for each in json.loads(to_json(answer))["ranked"][0]["factors"]] == list(names)
 
 
 def test_on_a_terminal_ids_are_shown_as_they_are() -> None:

@@ -1,5 +1,6 @@
 """The server over real gRPC and a real Redis: what it answers, what it refuses, how it starts, reloads and drains."""
 
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,7 +13,10 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -427,3 +431,40 @@ def counted(answer: wire.ScoreResponse) -> int:
     """How often the user has bought the first category."""
     features = {each.name: each for each in answer.ranked[0].features}
     return int(features["user_category:purchase_count_30d"].integer)
+
+
+def grpcurl_commands() -> list[tuple[str, str]]:
+    """The method and the JSON of each grpcurl command that docs/clients.md shows."""
+    page = (Path(__file__).parents[2] / "docs" / "clients.md").read_text()
+    words = [shlex.split(line) for line in page.splitlines() if line.startswith("grpcurl -")]
+    return [(each[-1], each[each.index("-d") + 1]) for each in words]
+
+
+def described(address: str, symbol: str) -> DescriptorPool:
+    """All that reflection tells of a symbol and of what it needs."""
+    pool = DescriptorPool()
+    with grpc.insecure_channel(address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+        (answer,) = stub.ServerReflectionInfo(iter([asked]))
+    files = [FileDescriptorProto.FromString(each) for each in answer.file_descriptor_response.file_descriptor_proto]
+    for file in sorted(files, key=lambda each: len(each.dependency)):  # what others need comes first
+        pool.Add(file)
+    return pool
+
+
+def test_the_grpcurl_commands_of_the_documentation_work(online: Online, address: str) -> None:
+    """Their JSON, made into messages by nothing but reflection, is answered OK and means what it says."""
+    commands = dict(grpcurl_commands())
+    assert sorted(commands) == ["scoring.v1.Scoring/Score", "scoring.v1.Scoring/Track"]
+    answers = {}
+    for path, text in commands.items():
+        service, _, name = path.partition("/")
+        method = described(address, service).FindServiceByName(service).methods_by_name[name]
+        message = json_format.Parse(text, GetMessageClass(method.input_type)())
+        data = raw_call(address, name, message.SerializeToString())
+        assert isinstance(data, bytes), data
+        answers[name] = GetMessageClass(method.output_type).FromString(data)
+    assert len(answers["Score"].ranked) == 1
+    assert answers["Score"].ranked[0].candidate.id in ("TEA", "RICE")
+    assert [each.status for each in answers["Track"].results] == [wire.Result.STATUS_ACCEPTED]

@@ -1,8 +1,9 @@
 """`opportune score` and `opportune track`: talking to a running server."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from cyclopts import Parameter
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
 def score(
     user: str,
     *,
-    candidates: tuple[str, ...] = (),
+    candidates: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    kind: Literal["category", "item"] = "category",
     top: int = 10,
+    placement: str = "",
+    device: str = "",
+    page: str = "",
     explain: bool = False,
+    address: tuple[str, ...] = (),
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Rank categories for a user and show what makes up each score.
+    """Rank categories or items for a user and show what makes up each score.
 
     Asks the server of the `opportune up` that runs in this home, or the one at OPPORTUNE_HOST and OPPORTUNE_PORT.
 
@@ -33,18 +39,31 @@ def score(
     user
         The user's id as your own systems know it; it is turned into a pseudonym on arrival.
     candidates
-        Categories to rank. Default: the 100 that were bought most in the last 30 days.
+        What to rank: `--candidates TEA RICE`. Default: what the server offers, the categories bought most in 30 days.
+    kind
+        What the candidates are.
     top
         How many to show; 0 shows all.
+    placement
+        Where the answer will be shown.
+    device
+        What the user holds, such as phone.
+    page
+        Where the user is.
     explain
         With --json: the features that each candidate was scored with.
+    address
+        Server to ask instead, as host:port; several times: servers that answer alike, one that is healthy is asked.
     as_json
         Print the whole answer as one JSON object.
     """
     from scoring.render import show, to_json
 
-    with _client() as client:
-        answer = client.score(user, candidates=candidates, top_k=top, explain=explain)
+    with _client(address) as client:
+        answer = client.score(
+            user, candidates=candidates, kind=kind, placement=placement, device=device, page=page, top_k=top,
+            explain=explain,
+        )  # fmt: skip
     if as_json:
         print(to_json(answer))
     else:
@@ -75,12 +94,16 @@ def track(file: Path | None = None) -> None:
                 print(" ".join(part for part in (status, result.reason, result.message) if part))
 
 
-def _client() -> "Client":
+def _client(addresses: Sequence[str] = ()) -> "Client":
+    """A client of the servers at these addresses, else of the deployment's own."""
     from scoring.client import Client
     from scoring.credentials import Credentials
 
-    settings = attached(load())
-    return Client(f"{settings.host}:{settings.port}", credentials=Credentials.of(settings))
+    settings = load()
+    if not addresses:
+        settings = attached(settings)
+        addresses = [f"{settings.host}:{settings.port}"]
+    return Client(*addresses, credentials=Credentials.of(settings))
 
 
 def _lines(file: Path | None) -> list[str]:

@@ -11,10 +11,19 @@ from opportune.warehouse import archive_of
 
 
 def serve() -> None:
-    """Answer Score and Track over gRPC, with health, reflection and Prometheus metrics, until told to stop."""
-    from scoring.server import serve as run
+    """Answer Score and Track over gRPC, with health, reflection and Prometheus metrics, until told to stop.
 
-    run(load())
+    With the setting `workers` from 2 on, so many processes share the port; SIGHUP replaces them one by one.
+    """
+    settings = load()
+    if settings.workers > 1:
+        from opportune.workers import supervise
+
+        supervise(settings)
+    else:
+        from scoring.server import serve as run
+
+        run(settings)
 
 
 def learn() -> None:

@@ -63,10 +63,14 @@ def redrive(
         Print one JSON object instead of a sentence.
     """
     from scoring.client import Client
+    from scoring.credentials import Credentials
 
     settings = attached(load())
     sealing = Sealing.load(settings.sealing_key_file)
-    with _letters(settings) as (letters, since), Client(f"{settings.host}:{settings.port}") as client:
+    with (
+        _letters(settings) as (letters, since),
+        Client(f"{settings.host}:{settings.port}", credentials=Credentials.of(settings)) as client,
+    ):
         redriven = letters.redrive(sealing, since, reason, None if dry_run else client.track)
     show(Text(_sentence(redriven, dry_run)), redriven, as_json=as_json)
 

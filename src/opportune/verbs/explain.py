@@ -43,9 +43,10 @@ def explain(
         Print one JSON object; numbers to the last bit, instants in ISO 8601.
     """
     from scoring.client import Client
+    from scoring.credentials import Credentials
 
     settings = attached(load())
-    with Client(f"{settings.host}:{settings.port}") as client:
+    with Client(f"{settings.host}:{settings.port}", credentials=Credentials.of(settings)) as client:
         answer = client.explain(request_id, events=events)
     added = _added(answer, settings) if shap else None
     if as_json:
