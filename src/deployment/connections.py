@@ -92,6 +92,7 @@ def open_async(url: str, *, cluster: bool, timeout_s: float = SERVING_TIMEOUT_S)
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url, max_connections=CONNECTIONS, timeout=timeout_s, retry=retry, **bounds
     )
+    pool.connection_class = type("Connection", (_TellsThatItIsClosed, pool.connection_class), {})
     return redis.asyncio.Redis.from_pool(pool)
 
 
@@ -125,6 +126,17 @@ class _KeysOfScripts:
         if command[0] in ("EVAL", "EVALSHA"):
             return command[3 : 3 + int(command[2])]
         return self._others.get_keys(connection, *command)
+
+
+class _TellsThatItIsClosed(redis.asyncio.connection.AbstractConnection):
+    """A connection that says in redis-py's own words that it was reset; uvloop's transports say RuntimeError."""
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        """As redis-py's. Raises redis.ConnectionError, redis.TimeoutError."""
+        try:
+            await super().send_packed_command(*args, **options)
+        except RuntimeError as error:
+            raise redis.ConnectionError(f"the connection to Redis is closed ({error})") from error
 
 
 class _WaitingCluster(redis.asyncio.RedisCluster):
