@@ -144,7 +144,7 @@ class StoredRows:
         column = self._final(ref)
         if self._rows is None:
             return column
-        blank = np.zeros(1, dtype=column.values.dtype)
+        blank = np.array([None if column.values.dtype == object else 0], dtype=column.values.dtype)
         return Column(np.concatenate([column.values, blank])[self._rows], np.append(column.valid, False)[self._rows])
 
     def float32(self, refs: tuple[str, ...]) -> np.ndarray:
