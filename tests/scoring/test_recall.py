@@ -220,8 +220,8 @@ def test_answers_are_never_mixed_up(settings: Settings, line: Line) -> None:
             for turn in range(40):
                 user = (ADA, BOB)[(number + turn) % 2]
                 # Most are in a hurry; some have time, so that somebody is answered on the slowest machine.
-                    patience_s = 1.0 if turn % 4 == 1 else 0.001 * ((number * 7 + turn) % 60)
-                    waiting = asyncio.ensure_future(asking.know(user, patience_s))
+                patience_s = 1.0 if turn % 4 == 1 else 0.001 * ((number * 7 + turn) % 60)
+                waiting = asyncio.ensure_future(asking.know(user, patience_s))
                 if turn % 5 == 0:  # the caller has gone
                     await asyncio.sleep(0.001)
                     waiting.cancel()
