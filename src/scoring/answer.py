@@ -14,7 +14,7 @@ from behavior.served import ITEM, Basis, Served, Shown
 from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from scoring.candidates import Candidates
 from scoring.diversity import diversified
-from scoring.factors import Weighed
+from scoring.factors import Evidence, Weighed, relevance, weigh
 from scoring.placements import Diversity
 from scoring.stages import timed
 from scoring.standing import Standing
@@ -114,6 +114,13 @@ class Scored:
     residuals: np.ndarray
     weighed: Sequence[Weighed]
     scores: np.ndarray
+
+    @classmethod
+    def of(cls, evidence: Evidence, vector: np.ndarray, margins: np.ndarray) -> "Scored":
+        """The candidates weighed and added up."""
+        weighed = weigh(evidence)
+        scores = relevance(weighed, len(evidence.candidates))
+        return cls(evidence.candidates, vector, margins, evidence.margins, evidence.residuals, weighed, scores)
 
     @timed("rank")
     def ranked(

@@ -12,21 +12,21 @@ import numpy as np
 from behavior.column import Column
 from behavior.finals import Finals, KeptBlock
 from behavior.moment import Moment
-from behavior.personas import Personas, assign
-from behavior.plan import ALL_ID, Plan
+from behavior.personas import assign
+from behavior.plan import ALL_ID
+from behavior.served import Basis
 from deployment.clock import AsyncClock
-from deployment.user_state import UserState
 from deployment.zone import offsets_at
-from scoring.answer import Answer, Scored, explained
+from scoring.answer import Answer, Ranked, Scored, explained
 from scoring.basis import basis_of
 from scoring.budget import budget_of
 from scoring.candidates import Candidates, candidates_of
 from scoring.degradation import Circumstances, degradations
-from scoring.factors import Evidence, relevance, views_read, weigh
+from scoring.factors import Evidence, views_read
 from scoring.held_personas import fits
 from scoring.journal import Journal
 from scoring.memory import Held, Memory
-from scoring.model import Bundle
+from scoring.placements import Placement
 from scoring.recall import Known, Recall
 from scoring.request import ScoreRequest
 from scoring.signals import signals_of, view_of
@@ -45,6 +45,22 @@ class Scoring:
     recall: Recall = field(default_factory=Recall)
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What one answer is about: who asks what, where, of what is known of them and held, for the instant `as_of` (µs).
+
+    due    when the answer must be out, an instant of `time.monotonic`
+    """
+
+    request: ScoreRequest
+    held: Held
+    placement: Placement
+    known: Known
+    as_of: int
+    candidates: Candidates
+    due: float
+
+
 async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = None) -> Answer:
     """The answer to a request; what was shown is on its way to the log when this returns.
 
@@ -58,72 +74,67 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
     known = await deps.recall.know(request.user_id, budget, held.snapshot.plan, deps.states, deps.clock)
     as_of = max(known.now, known.offset + 1)  # states answer from here on
     candidates = candidates_of(request, placement, held.standing, known.state, as_of)
-    signals = signals_of(known.state.plan)
+    case = Case(request, held, placement, known, as_of, candidates, budget.deadline)
 
-    blocks = blocks_of(held, known.state, candidates, as_of, views_read(placement, signals))
+    signals = signals_of(known.state.plan)
+    blocks = blocks_of(case, views_read(placement, signals))
     finals = Finals(blocks)
-    moment = moment_of(request, known.state.plan, held.bundle, finals, as_of)
-    persona = persona_of(held.personas, known, finals)
+    moment = moment_of(case, finals)
+    persona = persona_of(case, finals)
     vector = held.bundle.assemble(finals, moment, candidates.categories)
     margins = held.bundle.predict(vector)
-    believed = held.bundle.believed(margins)
-    residuals = held.residuals.lookup(candidates.categories)
-    weighed = weigh(
-        Evidence(
-            request,
-            placement,
-            candidates,
-            moment,
-            persona,
-            finals,
-            believed,
-            residuals,
-            signals,
-            held.standing,
-            held.bundle.tables,
-        )
-    )
-    scored = Scored(candidates, vector, margins, believed, residuals, weighed, relevance(weighed, len(candidates)))
+    believed, residuals = held.bundle.believed(margins), held.residuals.lookup(candidates.categories)
+    evidence = Evidence(
+        request, placement, candidates, moment, persona, finals, believed, residuals, signals, held.standing,
+        held.bundle.tables,
+    )  # fmt: skip
+    scored = Scored.of(evidence, vector, margins)
 
     shown = explained(held.bundle.inputs, finals, moment, candidates.categories) if request.explain else {}
     ranked = scored.ranked(request.top_k, shown, held.standing, placement.diversity)
-    answer = Answer(
-        request_id=deps.journal.request_id(request.user_id, as_of),
-        user_id=request.user_id,
-        placement=request.placement,
-        as_of=as_of,
-        offset=known.offset,
+    basis = basis_of(request, candidates, moment, ranked, blocks, (known.state.plan, held.snapshot.plan))
+    answer = answer_of(case, deps.journal.request_id(request.user_id, as_of), vector, persona, ranked, basis)
+    deps.recall.tell(request.user_id, known, persona)
+    deps.journal.record(answer)
+    return answer
+
+
+def answer_of(
+    case: Case, request_id: str, vector: np.ndarray, persona: str, ranked: tuple[Ranked, ...], basis: Basis
+) -> Answer:
+    """What is answered and journalled, with what it had to do without."""
+    held = case.held
+    return Answer(
+        request_id=request_id,
+        user_id=case.request.user_id,
+        placement=case.request.placement,
+        as_of=case.as_of,
+        offset=case.known.offset,
         s=held.snapshot.s,
         bundle_id=held.bundle.bundle_id,
         target=held.bundle.target,
         calibration=held.bundle.calibration,
         learner_version=held.residuals.version,
         ranked=ranked,
-        degraded=degradations(Circumstances(known, held.snapshot, placement, as_of, vector)),
+        degraded=degradations(Circumstances(case.known, held.snapshot, case.placement, case.as_of, vector)),
         persona=persona,
-        candidates_from=candidates.sources,
+        candidates_from=case.candidates.sources,
         placements_id=held.placements.placements_id,
-        due=budget.deadline,
-        basis=basis_of(request, candidates, moment, ranked, blocks, (known.state.plan, held.snapshot.plan)),
+        due=case.due,
+        basis=basis,
     )
-    deps.recall.tell(request.user_id, known, persona)
-    deps.journal.record(answer)
-    return answer
 
 
 @timed("columns")
-def blocks_of(
-    held: Held, state: UserState, candidates: Candidates, as_of: int, views: Set[str] = frozenset()
-) -> Sequence[KeptBlock]:
+def blocks_of(case: Case, views: Set[str] = frozenset()) -> Sequence[KeptBlock]:
     """Final values of every view that is needed, and the raw values that they are made from.
 
     views   what is needed beside the views of the bundle, the personas and the moment: the factors'
 
-    Beside them the raw values of the same views.
-
     States are read under the plan of their own generation. While a rebuild moves partitions to the next one, that may
     be another than the snapshot's; the bundle's features are the same in both.
     """
+    held, state, candidates, as_of = case.held, case.known.state, case.candidates, case.as_of
     offset = state.plan.utc_offset
     wanted = held.bundle.views | views | ({view_of(offset.ref)} if offset else set())
     if held.personas is not None:
@@ -139,13 +150,14 @@ def blocks_of(
 
 
 @timed("moment")
-def moment_of(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping[str, Column], as_of: int) -> Moment:
+def moment_of(case: Case, finals: Mapping[str, Column]) -> Moment:
     """The request's instant and offset: stated, else the user's last known, else the zone that the model learned in."""
-    t = np.array([as_of], dtype=np.int64)
-    return Moment(t, np.array([_offset(request, plan, bundle, finals, t)], dtype=np.int64))
+    t = np.array([case.as_of], dtype=np.int64)
+    return Moment(t, np.array([_offset(case, finals, t)], dtype=np.int64))
 
 
-def _offset(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping[str, Column], t: np.ndarray) -> int:
+def _offset(case: Case, finals: Mapping[str, Column], t: np.ndarray) -> int:
+    request, plan = case.request, case.known.state.plan
     if request.utc_offset_s is not None:
         return request.utc_offset_s
     if request.zone is not None:
@@ -153,15 +165,16 @@ def _offset(request: ScoreRequest, plan: Plan, bundle: Bundle, finals: Mapping[s
     last_known = finals[plan.utc_offset.ref] if plan.utc_offset else None
     if last_known is not None and last_known.valid[0]:
         return int(last_known.values[0])
-    return int(offsets_at(bundle.zone, t)[0])
+    return int(offsets_at(case.held.bundle.zone, t)[0])
 
 
 @timed("persona")
-def persona_of(personas: Personas | None, known: Known, finals: Mapping[str, Column]) -> str:
+def persona_of(case: Case, finals: Mapping[str, Column]) -> str:
     """The name of the user's persona; empty without personas, or while a rebuild moves to other definitions.
 
     Without the user's state it is the remembered one, if there still is a persona of that name.
     """
+    personas, known = case.held.personas, case.known
     if personas is None or not fits(personas, known.state.plan):
         return ""
     if known.persona in personas.names:
