@@ -12,6 +12,7 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -39,6 +40,7 @@ from scoring.entry import join_in
 from scoring.entry_search import EntrySearch
 from scoring.explaining import Explaining
 from scoring.held_placements import HeldPlacements
+from scoring.journal import Journal
 from scoring.limits import SERVER_OPTIONS
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
@@ -54,6 +56,18 @@ POLL_S = 0.2
 # Clients need this long to notice NOT_SERVING before connections go away; without it some calls fail.
 NOTICE_S = 1.0
 GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Rooms:
+    """What a server runs, over the connections of one run."""
+
+    servicer: Servicer
+    clock: AsyncClock
+    memory: Memory
+    journal: Journal
+    pressure: Pressure
+    accounting: Accounting
 
 
 class Server:
@@ -87,60 +101,63 @@ class Server:
 
         Raises BadInput if the port is taken.
         """
-        settings = self._settings
-        client = connect_serving(settings)
+        client = connect_serving(self._settings)
         # Connections of their own: what waits to be written on a slow Redis never keeps an answer from being read.
-        reading = connect_serving(settings)
-        clock = AsyncClock(reading, replay_key(self._keys, replay=settings.replay))
+        reading = connect_serving(self._settings)
+        try:
+            await self._serve(self._furnished(client, reading), stopping, started)
+        finally:
+            await client.aclose()
+            await reading.aclose()
+
+    def _furnished(self, client: Any, reading: Any) -> "_Rooms":
+        settings, keys = self._settings, self._keys
+        clock = AsyncClock(reading, replay_key(keys, replay=settings.replay))
         pressure = Pressure(client, settings.redis_high_water)
-        accounting = Accounting(client, self._keys)
         log = LogWriter(
-            client, self._keys, settings.lateness_horizon_h, settings.dead_letters, check_room=pressure.check,
+            client, keys, settings.lateness_horizon_h, settings.dead_letters, check_room=pressure.check,
             circuits=Circuits.of(settings.partitions, cluster=settings.redis_cluster),
         )  # fmt: skip
         # Nobody waits for the journal, so it waits for Redis: entries are lost only if that takes long.
-        patient = LogWriter(client, self._keys, settings.lateness_horizon_h, check_room=pressure.check)
+        patient = LogWriter(client, keys, settings.lateness_horizon_h, check_room=pressure.check)
         journal = metrics.TimedJournal(patient, settings.partitions, metrics.observe_lost, self._seal.sealed)
-        plans = Plans(self._keys)
+        plans, bundles = Plans(keys), Bundles.of(settings)
         memory = Memory(
-            client,
-            self._keys,
-            plans,
-            Bundles.of(settings),
-            settings.residual_bound,
-            metrics.load_timed,
-            lambda _: metrics.BUNDLES_REFUSED.inc(),
-            settings.target,
-            self._placements,
-        )
-        states = metrics.TimedStates(reading, self._keys, plans)
+            client, keys, plans, bundles, settings.residual_bound, metrics.load_timed,
+            lambda _: metrics.BUNDLES_REFUSED.inc(), settings.target, self._placements,
+        )  # fmt: skip
+        states = metrics.TimedStates(reading, keys, plans)
         recall = Recall(Circuits.of(settings.partitions, cluster=settings.redis_cluster))
-        scoring = Scoring(states, clock, memory, journal, recall)
-        server = grpc.aio.server(options=SERVER_OPTIONS)
-        collect = Collect(log, clock, self._pseudonyms, self._sealing, settings)
-        search = EntrySearch(client, self._keys, settings.archive, self._seal)
-        explaining = Explaining(client, self._keys, plans, Bundles.of(settings), search, settings.archive)
-        servicer = Servicer(scoring, collect, self._pseudonyms, explaining)
-        if self._when_ready and not await _ready(memory, stopping):
-            await reading.aclose()
-            await client.aclose()
+        search = EntrySearch(client, keys, settings.archive, self._seal)
+        servicer = Servicer(
+            Scoring(states, clock, memory, journal, recall),
+            Collect(log, clock, self._pseudonyms, self._sealing, settings),
+            self._pseudonyms,
+            Explaining(client, keys, plans, bundles, search, settings.archive),
+        )
+        return _Rooms(servicer, clock, memory, journal, pressure, Accounting(client, keys))
+
+    async def _serve(self, rooms: "_Rooms", stopping: asyncio.Event, started: Callable[[int], None]) -> None:
+        if self._when_ready and not await _ready(rooms.memory, stopping):
             return
-        port = await self._start(server, servicer)
-        rooms = (journal.run(), pressure.run(), accounting.run(), self._keep_fresh(memory, clock))
-        tasks = [asyncio.create_task(room) for room in rooms]
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        port = await self._start(server, rooms.servicer)
+        kept = (
+            rooms.journal.run(), rooms.pressure.run(), rooms.accounting.run(),
+            self._keep_fresh(rooms.memory, rooms.clock),
+        )  # fmt: skip
+        tasks = [asyncio.create_task(each) for each in kept]
         try:
-            with exposed(pressure, accounting):
+            with exposed(rooms.pressure, rooms.accounting):
                 started(port)
                 await stopping.wait()
                 await self._drain(server)
-                await journal.drain(GRACE_S)
+                await rooms.journal.drain(GRACE_S)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await server.stop(None)
-            await client.aclose()
-            await reading.aclose()
 
     async def _start(self, server: Any, servicer: Servicer) -> int:
         server.add_generic_rpc_handlers((handlers(servicer, self._door),))
