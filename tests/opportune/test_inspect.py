@@ -102,7 +102,7 @@ def test_people_read_a_table(online: Online, capsys: pytest.CaptureFixture[str])
     for word in (
         pseudonym(online.settings, RAW), "as of 2017-10-15T00:01:00-04:00", "generation 1",
         "user_activity:purchase_age_s",
-        "2 in 2 hops of 1h", "'RICE' of 2017-10-15T03:00:00Z", "all 8 values are equal to the last bit",
+        "2 in 2 hops of 1h", "'RICE' of 2017-10-15T03:00:00Z", "all 10 values are equal to the last bit",
     ):  # fmt: skip
         assert word in shown
     assert "≠" not in shown
