@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from behavior.errors import BadInput, OpportuneError, Unavailable
 from scoring.async_client import AsyncClient
 from scoring.client import Client
+from scoring.credentials import Credentials
 from scoring.messages import event, question
 from scoring.v1 import scoring_pb2 as wire
 
@@ -210,10 +212,13 @@ def test_calls_go_round_the_servers_that_are_healthy() -> None:
         eventually(lambda: reached(first))
 
 
-def test_metadata_is_sent_with_every_call() -> None:
-    """Where a caller's token goes."""
+def test_the_token_is_sent_with_every_call(tmp_path: Path) -> None:
+    """Whatever a caller's credentials say goes with the call."""
     server = Counting()
-    with running(server) as address, Client(address, metadata=[("authorization", "Bearer x")]) as client:
+    token = tmp_path / "token"
+    token.write_text("x\n", encoding="utf-8")
+    token.chmod(0o600)
+    with running(server) as address, Client(address, credentials=Credentials(token_file=token)) as client:
         client.score("u")
     assert ("authorization", "Bearer x") in server.metadata
 

@@ -67,7 +67,7 @@ def test_the_id_is_of_the_content() -> None:
         ("[default.diversity]\nlamda = 0.5", "default.diversity: 'lamda' is no key; did you mean lambda?"),
         ("[default]\nkind = 'item'\ndiversity = {lambda = 1.5}", "default: diversity.lambda: expected float <= 1.0"),
         ("[default]\nboosts = {TEA = 99}", "default: boosts[...]: expected float <= 20.0"),
-        ("[default]\ndeadline_ms = 0", "default: deadline_ms: expected int >= 1"),
+        ("[default]\ndeadline_ms = 0", "default: deadline_ms: expected float >= 1"),
         ("[default]\nfatigue_half_life_h = 0", "default: fatigue_half_life_h: expected float >= 0.01"),
         (f"[placements.{'n' * 257}]", "a placement's name has 1 to 256 bytes"),
     ],
