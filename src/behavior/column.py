@@ -34,6 +34,11 @@ class Column(msgspec.Struct, frozen=True, eq=False):
         """The same values, there only where `present` too."""
         return Column(self.values, self.valid & present)
 
+    def and_missing(self) -> "Column":
+        """The same values and one row more at the end that is not there: it stands for whatever is unknown."""
+        blank = np.array([None if self.values.dtype == object else 0], dtype=self.values.dtype)
+        return Column(np.concatenate([self.values, blank]), np.append(self.valid, False))
+
     def to_float32(self) -> np.ndarray:
         """float32[n] with NaN for what is not there."""
         return np.where(self.valid, self.values.astype(np.float32), np.float32(np.nan))

@@ -22,6 +22,7 @@ import numpy as np
 from behavior.errors import BundleRefused
 from behavior.manifest import CONTEXT_FILE, Span
 from behavior.moment import Moment
+from behavior.places import places_in
 
 FORMAT = 1
 WEEKDAYS = 7
@@ -98,8 +99,8 @@ class Arrays:
 
     def __init__(self, tables: ContextTables) -> None:
         k = len(tables.categories)
-        self._rows = _Places(zip(tables.categories, range(k), strict=True))
-        self._columns = _Places(zip(tables.personas, range(len(tables.personas)), strict=True))
+        self._rows = {name: place for place, name in enumerate(tables.categories)}
+        self._columns = {name: place for place, name in enumerate(tables.personas)}
         self.daypart = np.zeros((k + 1, len(tables.dayparts)))
         self.weekday = np.zeros((k + 1, WEEKDAYS))
         self.persona = np.zeros((k + 1, len(tables.personas) + 1))
@@ -110,19 +111,12 @@ class Arrays:
         self.part_of_hour = part_of_hour(tables.dayparts)
 
     def rows(self, categories: Sequence[str]) -> np.ndarray:
-        """The row of each category, int64[n]."""
-        return np.fromiter(map(self._rows.__getitem__, categories), np.int64, len(categories))
+        """The row of each category, intp[n]."""
+        return places_in(self._rows, categories)
 
     def columns(self, personas: Sequence[str]) -> np.ndarray:
-        """The column of each persona, int64[n]."""
-        return np.fromiter(map(self._columns.__getitem__, personas), np.int64, len(personas))
-
-
-class _Places(dict[str, int]):
-    """The place of each name; that of an unknown one is behind the last."""
-
-    def __missing__(self, name: str) -> int:
-        return len(self)
+        """The column of each persona, intp[n]."""
+        return places_in(self._columns, personas)
 
 
 def part_of_hour(dayparts: Sequence[Daypart] = DAYPARTS) -> np.ndarray:

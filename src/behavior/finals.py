@@ -4,7 +4,7 @@ A request asks of a hundred candidates and its user has been in thirty of their 
 and a list of who they belong to, the user is one row, and categories are rows of the snapshot.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
@@ -50,8 +50,8 @@ class Block(Protocol):
     """Final values of some features for all candidates of an answer."""
 
     @property
-    def refs(self) -> Set[str]:
-        """The features, as references."""
+    def refs(self) -> frozenset[str]:
+        """The features, as references; one object per view, since every request asks."""
 
     def column(self, ref: str) -> Column:
         """A feature's values, n rows, or one that stands for all."""
@@ -133,7 +133,7 @@ class StoredRows:
     """
 
     def __init__(self, view: View, found: Readout, t: np.ndarray, rows: np.ndarray | None) -> None:
-        self.refs = view.by_reference.keys()
+        self.refs = view.references
         self._view = view
         self._found = found
         self._t = t
@@ -144,8 +144,8 @@ class StoredRows:
         column = self._final(ref)
         if self._rows is None:
             return column
-        blank = np.array([None if column.values.dtype == object else 0], dtype=column.values.dtype)
-        return Column(np.concatenate([column.values, blank])[self._rows], np.append(column.valid, False)[self._rows])
+        spread = column.and_missing()
+        return Column(spread.values[self._rows], spread.valid[self._rows])
 
     def float32(self, refs: tuple[str, ...]) -> np.ndarray:
         """As `Block.float32`."""

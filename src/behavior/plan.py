@@ -116,7 +116,7 @@ class View:
     raws       the raw columns, in the order of the features
     whole_numbers  of those that are int64 their place among these, by name
     textual    the names of all others
-    by_reference  the features by `view:feature`
+    by_reference  the features by `view:feature`, `references` of all
     readings   per slot what is asked of it, and (raw column, what it asks) for each that it answers
     needs      the field that an event must say to belong to the view, if there is one
     times      places of the slots that store times, if all of these are event times; None if others are stored too
@@ -143,6 +143,7 @@ class View:
         self.whole_numbers = {name: place for place, name in enumerate(whole)}
         self.textual = tuple(raw.name for raw in self.raws if raw.dtype != "int64")
         self.by_reference = {feature.ref: feature for feature in self.features}
+        self.references = frozenset(self.by_reference)
         self.readings = tuple(_reading(place, slot, self.raws) for place, slot in enumerate(self.slots))
         finer = any(isinstance(slot, ExtremeValue | Recent) for slot in self.slots)
         places_of_times = tuple(place for place, slot in enumerate(self.slots) if isinstance(slot, ExtremeTime))

@@ -62,10 +62,8 @@ class RawMatrix:
         numbers = np.full((m + 1, 1 + len(found.numbers.values)), ABSENT, dtype=np.int64)
         numbers[:m, 0] = np.where(found.seen_e.valid, found.seen_e.values, ABSENT)
         numbers[:m, 1:] = np.where(found.numbers.valid, found.numbers.values, ABSENT).T
-        texts = (found.texts[name] for name in found.view.textual)
-        spare = np.empty(1, dtype=object)
-        with_spare = (Column(np.concatenate([each.values, spare]), np.append(each.valid, False)) for each in texts)
-        return cls(found.view, numbers, tuple(with_spare), places)
+        texts = tuple(found.texts[name].and_missing() for name in found.view.textual)
+        return cls(found.view, numbers, texts, places)
 
     def at(self, places: np.ndarray) -> "RawMatrix":
         """The same rows, looked up for candidates whose rows are `places`."""

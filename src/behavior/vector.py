@@ -37,7 +37,7 @@ def assemble(
     """
     rows = np.empty((len(candidates), len(inputs)), dtype=np.float32)
     blocks = finals.blocks if isinstance(finals, Finals) else (Columns(finals),)
-    layout = _layout(tuple(inputs), tuple(frozenset(block.refs) for block in blocks), frozenset(vocabularies))
+    layout = _layout(tuple(inputs), tuple(block.refs for block in blocks), frozenset(vocabularies))
     for block, (places, refs) in zip(blocks, layout.numbers, strict=True):
         if refs:
             rows[:, places] = block.float32(refs)

@@ -11,6 +11,7 @@ import numpy as np
 
 from behavior.column import Column
 from behavior.finals import finalise
+from behavior.places import places_in
 from behavior.plan import Plan, View
 from behavior.raw_rows import RawMatrix, RawRows
 from behavior.snapshot_rows import unpack_rows
@@ -74,10 +75,9 @@ class Snapshot:
         if finals is None:
             view = self.plan.view(name)
             part = self.views.get(name, SnapshotView.of(view, {}))
-            finals = self._finals[name] = _Finals(frozenset(view.by_reference), *_prepare(view, part, self.s))
+            finals = self._finals[name] = _Finals(view.references, *_prepare(view, part, self.s))
         known = self.views[name].index if name in self.views else {}
-        unknown = len(known)
-        return SnapshotRows(finals, np.array([known.get(entity, unknown) for entity in ids], dtype=np.intp))
+        return SnapshotRows(finals, places_in(known, ids))
 
     def lookup(self, name: str, ids: Sequence[str]) -> dict[str, Column]:
         """The same as columns, `{view:feature: column of len(ids) rows}`."""
@@ -127,11 +127,6 @@ class SnapshotRows:
 
 def _prepare(view: View, part: SnapshotView, s: int) -> tuple[dict[str, Column], RawMatrix]:
     """Final and raw values of all entities, and one row more at the end that stands for every unknown id."""
-    raw, seen_e = {name: _with_unknown(column) for name, column in part.raw.items()}, _with_unknown(part.seen_e)
+    raw, seen_e = {name: column.and_missing() for name, column in part.raw.items()}, part.seen_e.and_missing()
     finals = finalise(view, raw, seen_e, np.full(len(part.index) + 1, s, dtype=np.int64))
     return finals, RawMatrix.of(view, raw, seen_e)
-
-
-def _with_unknown(column: Column) -> Column:
-    blank = np.zeros(1, dtype=column.values.dtype)
-    return Column(np.concatenate([column.values, blank]), np.append(column.valid, False))

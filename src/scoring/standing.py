@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from behavior.lifts import CROWD_PRIOR, shares
+from behavior.places import places_in
 from behavior.served import CATEGORY, ITEM
 from deployment.snapshot import Snapshot
 from scoring.signals import signals_of, view_of
@@ -48,7 +49,7 @@ class Standing:
 
     def shares_of(self, categories: Sequence[str]) -> np.ndarray:
         """Everybody's smoothed share of each category, float64[n], above 0; of an unknown one a small share."""
-        found: np.ndarray = self.category_shares[_rows(self.category_rows, categories)]
+        found: np.ndarray = self.category_shares[places_in(self.category_rows, categories)]
         return found
 
     def popularity(self, kind: str, ids: Sequence[str], categories: Sequence[str]) -> np.ndarray:
@@ -61,8 +62,8 @@ class Standing:
         if kind == CATEGORY:
             over_average = among * len(self.category_shares)
         else:
-            siblings = np.maximum(self.items_within[_rows(self.category_rows, categories)], 1)
-            counts = self.item_counts[_rows(self.item_rows, ids)]
+            siblings = np.maximum(self.items_within[places_in(self.category_rows, categories)], 1)
+            counts = self.item_counts[places_in(self.item_rows, ids)]
             over_average = shares(counts, among / siblings, self.bought, CROWD_PRIOR) * len(self.item_counts)
         lifted: np.ndarray = np.log(over_average)
         return lifted
@@ -87,7 +88,7 @@ def standing_of(snapshot: Snapshot) -> Standing:
         popular={CATEGORY: _most(category_rows, counts), ITEM: _most(item_rows, item_counts)},
         category_rows=category_rows,
         category_shares=shares(counts, 1 / len(counts), float(counts.sum()), CROWD_PRIOR),
-        items_within=np.bincount(_rows(category_rows, item_categories[:-1]), minlength=len(counts)),
+        items_within=np.bincount(places_in(category_rows, item_categories[:-1]), minlength=len(counts)),
         item_rows=item_rows,
         item_counts=item_counts,
         item_categories=item_categories,
@@ -129,8 +130,3 @@ def _most(rows: Mapping[str, int], counts: np.ndarray) -> tuple[str, ...]:
         (-count, each) for each, count, is_in in zip(rows, counts.tolist(), bought.tolist(), strict=False) if is_in
     ]
     return tuple(each for _, each in sorted(found)[:POPULAR])
-
-
-def _rows(index: Mapping[str, int], ids: Sequence[str]) -> np.ndarray:
-    unknown = len(index)
-    return np.array([index.get(each, unknown) for each in ids], dtype=np.intp)
