@@ -13,28 +13,20 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from behavior.errors import BadInput
-from behavior.event import HOUR_US, MINUTE_US
 from deployment.ports import ReservedPort
 from deployment.settings import Settings
 from opportune import workers
 from opportune.worker_metrics import labelled
 from opportune.workers import Workers, supervise
 from scoring.client import Client
-from tests.scoring.online import Online
-from tests.scoring.server_processes import USER, Callers, ServerProcess
-from tests.scoring.small import CATEGORIES, START, make_bundle, make_current, pseudonym, purchase, settings_in
+from tests.scoring.server_processes import USER, Callers, ServerProcess, ready_to_serve
+from tests.scoring.small import CATEGORIES, make_bundle, make_current, settings_in
 
 
 @pytest.fixture
 def settings(tmp_path: Path, redis_url: str, prefix: str) -> Settings:
     """A deployment in which USER has bought tea, folded, with a current bundle."""
-    made = settings_in(tmp_path, redis_url, prefix)
-    make_current(made.bundles, make_bundle(made.bundles))
-    online = Online(made)
-    online.append([purchase(pseudonym(made, USER), "TEA", START - HOUR_US, "m1")])
-    online.advance(START + MINUTE_US)
-    online.fold()
-    return made
+    return ready_to_serve(settings_in(tmp_path, redis_url, prefix))
 
 
 def pids(server: ServerProcess) -> list[int]:

@@ -13,17 +13,29 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from behavior.errors import OpportuneError
+from behavior.event import HOUR_US, MINUTE_US
 from deployment.leash import leashed
 from deployment.ports import ReservedPort
 from deployment.settings import Settings
 from scoring.async_client import AsyncClient
 from scoring.client import Client
 from scoring.v1 import scoring_pb2 as wire
-from tests.scoring.small import CATEGORIES
+from tests.scoring.online import Online
+from tests.scoring.small import CATEGORIES, START, make_bundle, make_current, pseudonym, purchase
 
 USER = "household 1"
 # A busy machine may keep a call waiting; only an error that a caller would see may fail a test.
 DEADLINE_S = 10.0
+
+
+def ready_to_serve(settings: Settings) -> Settings:
+    """The deployment with USER's purchase of tea folded, and with a current bundle."""
+    make_current(settings.bundles, make_bundle(settings.bundles))
+    online = Online(settings)
+    online.append([purchase(pseudonym(settings, USER), "TEA", START - HOUR_US, "m1")])
+    online.advance(START + MINUTE_US)
+    online.fold()
+    return settings
 
 
 class ServerProcess:

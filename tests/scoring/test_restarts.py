@@ -1,17 +1,16 @@
 """Servers come, go and change what they serve while callers ask: no call fails, no answer is mixed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from behavior.calibration import Calibration
-from behavior.event import HOUR_US, MINUTE_US
 from deployment.settings import Settings
 from scoring.client import Client
 from scoring.v1 import scoring_pb2 as wire
-from tests.scoring.online import Online
-from tests.scoring.server_processes import USER, Callers, ServerProcess, distinct
-from tests.scoring.small import CATEGORIES, START, make_bundle, make_current, pseudonym, purchase, settings_in
+from tests.scoring.server_processes import USER, Callers, ServerProcess, distinct, ready_to_serve
+from tests.scoring.small import CATEGORIES, make_bundle, make_current, settings_in
 
 TIMES = [2, pytest.param(10, marks=pytest.mark.prove)]
 
@@ -19,13 +18,28 @@ TIMES = [2, pytest.param(10, marks=pytest.mark.prove)]
 @pytest.fixture
 def settings(tmp_path: Path, redis_url: str, prefix: str) -> Settings:
     """A deployment in which USER has bought tea, folded, with a current bundle."""
-    made = settings_in(tmp_path, redis_url, prefix)
-    make_current(made.bundles, make_bundle(made.bundles))
-    online = Online(made)
-    online.append([purchase(pseudonym(made, USER), "TEA", START - HOUR_US, "m1")])
-    online.advance(START + MINUTE_US)
-    online.fold()
-    return made
+    return ready_to_serve(settings_in(tmp_path, redis_url, prefix))
+
+
+def failures_while_in_turn(
+    settings: Settings, times: int, end: Callable[[ServerProcess], object], calls: int = 20
+) -> list[Exception]:
+    """What failed of the calls to two servers of which one is ended and started anew, then the other, and so on.
+
+    calls    so many more are answered before the next thing happens
+    """
+    with (
+        ServerProcess(settings) as first,
+        ServerProcess(settings) as second,
+        Callers(first.address, second.address) as callers,
+    ):
+        for number in range(times):
+            server = (first, second)[number % 2]
+            end(server)
+            callers.wait_for_more(calls)
+            server.start_again()
+            callers.wait_for_more(calls)
+    return callers.failures
 
 
 @pytest.mark.timeout(600)
@@ -45,36 +59,18 @@ def test_workers_on_one_port_are_replaced_without_a_failed_call(times: int, sett
 @pytest.mark.parametrize("times", TIMES)
 def test_servers_are_restarted_in_turn_without_a_failed_call(times: int, settings: Settings) -> None:
     """SIGTERM to one of two servers and a start anew, then to the other: callers of both addresses notice nothing."""
-    with (
-        ServerProcess(settings) as first,
-        ServerProcess(settings) as second,
-        Callers(first.address, second.address) as callers,
-    ):
-        for number in range(times):
-            server = (first, second)[number % 2]
-            assert server.stop() == 0
-            callers.wait_for_more()
-            server.start_again()
-            callers.wait_for_more()
-    assert callers.failures == []
+
+    def stop(server: ServerProcess) -> None:
+        assert server.stop() == 0
+
+    assert failures_while_in_turn(settings, times, stop) == []
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("times", TIMES)
 def test_kill_9_of_one_of_two_servers_fails_no_call(times: int, settings: Settings) -> None:
     """Calls in flight to the killed server are repeated at the other, which answers alone until it is back."""
-    with (
-        ServerProcess(settings) as first,
-        ServerProcess(settings) as second,
-        Callers(first.address, second.address) as callers,
-    ):
-        for number in range(times):
-            server = (first, second)[number % 2]
-            server.kill()
-            callers.wait_for_more(100)
-            server.start_again()
-            callers.wait_for_more(100)
-    assert callers.failures == []
+    assert failures_while_in_turn(settings, times, ServerProcess.kill, calls=100) == []
 
 
 @pytest.mark.timeout(600)
