@@ -7,8 +7,9 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --qui
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-setup: ## the virtual environment .venv with hashed requirements and the project in it
+setup: ## the virtual environment .venv with hashed requirements and the project in it, its compiled parts made
 	@sh requirements/make_venv.sh
+	@$(PY) hatch_build.py
 
 demo: setup ## the whole loop on a real year of purchases
 	@$(PY) -m opportune demo
@@ -40,7 +41,7 @@ reference: setup ## the generated reference pages
 lock: ## the hashed requirement files anew from pyproject.toml (needs uv)
 	@command -v uv > /dev/null || { echo "make lock needs uv on PATH: https://docs.astral.sh/uv/"; exit 1; }
 	$(LOCK) pyproject.toml --output-file requirements/serve.txt
-	echo 'hatchling>=1.27' | $(LOCK) - --output-file requirements/build.txt
+	printf '%s\n' 'hatchling>=1.27' 'cython>=3.1' 'setuptools>=78' | $(LOCK) - --output-file requirements/build.txt
 	$(LOCK) pyproject.toml --extra learn --output-file requirements/learn.txt
 	$(LOCK) pyproject.toml --all-extras --output-file requirements/dev.txt
 
