@@ -19,12 +19,9 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fno-fast-math"]
 
 
 def compile_parts(root: Path) -> list[Path]:
-    """What was compiled, or still is as its source says; nothing without a C compiler."""
-    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
-    if shutil.which(os.environ.get("CC", compiler).split()[0]) is None:
-        print(
-            f"no C compiler ({compiler}): requests are answered by numpy alone, several times slower", file=sys.stderr
-        )
+    """What was compiled, or still is as its source says; nothing on a machine that cannot compile."""
+    if lacking := _lacking():
+        print(f"{lacking}: numpy alone answers requests, several times slower", file=sys.stderr)
         return []
     from Cython.Build import cythonize
     from setuptools import Distribution, Extension
@@ -44,6 +41,15 @@ def compile_parts(root: Path) -> list[Path]:
     finally:
         os.chdir(former)
     return [root / "src" / command.get_ext_filename(name) for name in names]
+
+
+def _lacking() -> str:
+    """What there is not on this machine that compiling needs; empty if all is there."""
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        return f"no C compiler ({compiler})"
+    headers = Path(sysconfig.get_path("include"))
+    return "" if (headers / "Python.h").exists() else f"no headers of Python in {headers} (Debian: python3-dev)"
 
 
 class CompiledParts(BuildHookInterface):  # type: ignore[type-arg]
