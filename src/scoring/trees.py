@@ -67,7 +67,7 @@ class _Input(NamedTuple):
 
 def _of_input(forest: Forest, feature: int, below: np.ndarray, head: np.ndarray, room: int) -> _Input:
     tests = np.flatnonzero(~forest.leaf & (forest.feature == feature))
-    rising = np.unique(_round_down(forest.threshold[tests]))
+    rising = np.unique(round_down(forest.threshold[tests]))
     asking = np.unique(forest.tree[tests])
     if (len(rising) + 2) * len(asking) > room:
         raise _refused(f"it needs more than {_MOST_MASKS:,} masks")
@@ -81,7 +81,7 @@ def _starts(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum([len(each) for each in parts])]).astype(np.int64)
 
 
-def _round_down(thresholds: np.ndarray) -> np.ndarray:
+def round_down(thresholds: np.ndarray) -> np.ndarray:
     """The float32 thresholds that decide `x <= T` for every float32 x as the float64 ones do."""
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
@@ -145,7 +145,7 @@ def _heads(forest: Forest) -> np.ndarray:
 def _exits(forest: Forest, head: np.ndarray, heads: np.ndarray, rising: np.ndarray) -> np.ndarray:
     """Where each group is left, int64[k + 2, groups]: by the interval of the input's thresholds, the last being NaN."""
     interval = np.arange(len(rising) + 2)[:, None]
-    place = np.searchsorted(rising, _round_down(forest.threshold))
+    place = np.searchsorted(rising, round_down(forest.threshold))
     at = np.tile(heads, (len(interval), 1))
     for _ in range(len(head)):
         inside = ~forest.leaf[at] & (head[at] == heads)
