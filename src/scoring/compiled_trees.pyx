@@ -13,9 +13,9 @@ cdef extern from *:
     int __builtin_ctzll(unsigned long long) noexcept nogil
 
 cdef enum:
-    # So many rows are answered side by side: the place of a tree is looked up once for all of them, and their sums do
-    # not wait for each other.
-    LANES = 4
+    # So many rows are answered side by side: their searches take the same steps, and their sums do not wait for each
+    # other.
+    LANES = 8
     LEAVES = 64  # bits of a mask
 
 
@@ -109,7 +109,7 @@ cdef class MaskedTrees:
         self, const float* x, Py_ssize_t rows, uint64_t* common, Py_ssize_t* varying
     ) noexcept nogil:
         """Rule out leaves by the inputs that are the same in all rows; how many are not."""
-        cdef const uint64_t* masks
+        cdef const uint64_t* masks = NULL
         cdef const int32_t* trees
         cdef Py_ssize_t which, tree, each, count = 0
         for tree in range(self.count):
@@ -121,7 +121,8 @@ cdef class MaskedTrees:
                 varying[count] = which
                 count += 1
                 continue
-            masks, trees = self.masks_of(which, x[which]), &self.trees[self.first_tree[which]]
+            self.find_masks(which, x, 1, 1, &masks)
+            trees = &self.trees[self.first_tree[which]]
             for each in range(self.asking(which)):
                 common[trees[each]] &= masks[each]
         return count
@@ -129,21 +130,22 @@ cdef class MaskedTrees:
     cdef void keep_lanes(
         self, const float* x, Py_ssize_t rows, uint64_t* alive, Py_ssize_t* varying, Py_ssize_t count
     ) noexcept nogil:
-        """Rule out leaves of up to four rows by the inputs that vary; the last row fills the lanes that are left."""
-        cdef Py_ssize_t number, which
-        cdef const float* second = x + (self.width if rows > 1 else 0)
-        cdef const float* third = second + (self.width if rows > 2 else 0)
-        cdef const float* fourth = third + (self.width if rows > 3 else 0)
+        """Rule out leaves of a block of rows by the inputs that vary."""
+        cdef const uint64_t *masks[LANES]
+        cdef const int32_t* trees
+        cdef Py_ssize_t number, which, each, lane
+        cdef uint64_t* leaves
         for number in range(count):
             which = varying[number]
-            _rule_out(
-                alive, &self.trees[self.first_tree[which]], self.asking(which),
-                self.masks_of(which, x[which]), self.masks_of(which, second[which]),
-                self.masks_of(which, third[which]), self.masks_of(which, fourth[which]),
-            )
+            self.find_masks(which, x, rows, LANES, masks)
+            trees = &self.trees[self.first_tree[which]]
+            for each in range(self.asking(which)):
+                leaves = alive + trees[each] * <Py_ssize_t>LANES
+                for lane in range(LANES):
+                    leaves[lane] &= masks[lane][each]
 
     cdef void add_up(self, const uint64_t* alive, float* found, Py_ssize_t rows) noexcept nogil:
-        """The margins of up to four rows, from the leaf that is left of each tree."""
+        """The margins of a block of rows, from the leaf that is left of each tree."""
         cdef double[LANES] sums
         cdef Py_ssize_t tree, lane
         cdef const double* leaves = &self.leaves[0]
@@ -160,34 +162,29 @@ cdef class MaskedTrees:
         """How many trees ask for an input."""
         return self.first_tree[which + 1] - self.first_tree[which]
 
-    cdef inline const uint64_t* masks_of(self, Py_ssize_t which, float value) noexcept nogil:
-        """The masks of an input's value, one per tree that asks for it."""
-        cdef Py_ssize_t left = self.first_threshold[which + 1] - self.first_threshold[which]
-        cdef const float* first = &self.thresholds[0] + self.first_threshold[which]
-        cdef const float* below = first
-        cdef Py_ssize_t half, interval = left + 1
-        if value == value:
-            while left > 0:
-                half = (left + 1) >> 1
-                below = below + half if below[half - 1] < value else below
-                left -= half
-            interval = below - first
-        return &self.masks[0] + self.first_mask[which] + interval * self.asking(which)
+    cdef inline void find_masks(
+        self, Py_ssize_t which, const float* x, Py_ssize_t rows, Py_ssize_t lanes, const uint64_t** masks
+    ) noexcept nogil:
+        """For each lane the masks of its row's value, one per tree that asks; the last row fills the lanes behind it.
 
-
-cdef void _rule_out(
-    uint64_t* alive, const int32_t* trees, Py_ssize_t count,
-    const uint64_t* first, const uint64_t* second, const uint64_t* third, const uint64_t* fourth,
-) noexcept nogil:
-    """AND the masks of four rows to what is left of theirs."""
-    cdef Py_ssize_t each
-    cdef uint64_t* leaves
-    for each in range(count):
-        leaves = alive + trees[each] * <Py_ssize_t>LANES
-        leaves[0] &= first[each]
-        leaves[1] &= second[each]
-        leaves[2] &= third[each]
-        leaves[3] &= fourth[each]
+        Sums in place of branches, which real rows would take either way. NaN is above no threshold, and moved behind.
+        """
+        cdef float[LANES] value
+        cdef Py_ssize_t[LANES] interval
+        cdef const float* told = &self.thresholds[0] + self.first_threshold[which]
+        cdef Py_ssize_t count = self.first_threshold[which + 1] - self.first_threshold[which]
+        cdef Py_ssize_t left = count, half, lane
+        for lane in range(lanes):
+            value[lane] = x[min(lane, rows - 1) * self.width + which]
+            interval[lane] = 0
+        while left > 0:
+            half = (left + 1) >> 1
+            for lane in range(lanes):
+                interval[lane] += half & -<Py_ssize_t>(told[interval[lane] + half - 1] < value[lane])
+            left -= half
+        for lane in range(lanes):
+            interval[lane] += (count + 1) & -<Py_ssize_t>(value[lane] != value[lane])
+            masks[lane] = &self.masks[0] + self.first_mask[which] + interval[lane] * self.asking(which)
 
 
 cdef bint _same(const float* first, Py_ssize_t rows, Py_ssize_t width) noexcept nogil:
