@@ -42,7 +42,7 @@ cdef class MaskedTrees:
     cdef Py_ssize_t width
     cdef Py_ssize_t count
 
-    def __init__(self, thresholds, first_threshold, trees, first_tree, masks, leaves):
+    def __cinit__(self, thresholds, first_threshold, trees, first_tree, masks, leaves):
         # Copies, so that nobody can change what has been checked.
         self.thresholds = np.array(thresholds, dtype=np.float32)
         self.first_threshold = np.array(first_threshold, dtype=np.int64)

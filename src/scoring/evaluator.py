@@ -6,6 +6,7 @@ golden rows and rows that are made to find differences in this very model; one b
 
 import logging
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -66,7 +67,8 @@ def evaluator_of(model: bytes, onnx: Predict, golden: np.ndarray, wanted: Name, 
 def check(predict: Predict, onnx: Predict, forest: Forest, golden: np.ndarray) -> None:
     """Raise NotExact with a row if the two differ in one bit of one margin, on golden or on made rows."""
     generator = np.random.default_rng(0)  # the same rows wherever and whenever a model is loaded
-    for rows in (golden, golden[:1], *_at_tests(forest, golden, generator), *_mixed(forest, golden, generator)):
+    made = chain(_at_tests(forest, golden, generator), _mixed(forest, golden, generator))
+    for rows in chain((golden, golden[:1]), made):
         found, expected = predict(rows), onnx(rows)
         wrong = np.flatnonzero(found.view(np.uint32) != expected.view(np.uint32))
         if len(wrong):
