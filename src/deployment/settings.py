@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError, model_validator
@@ -112,6 +112,11 @@ class Settings(AccessSettings, BaseSettings):
         le=256,
         description="Server processes that share the port of `serve`. From 2 on they are supervised: one that dies is "
         "started again, and SIGHUP replaces them one by one without a failed call.",
+    )
+    evaluator: Literal["masks", "onnx"] = Field(
+        "masks",
+        description="Who evaluates a bundle's trees in the server: compiled masks of leaves where they are exact for "
+        "the bundle, else and with `onnx` ONNX Runtime. The answers are the same, bit for bit.",
     )
     metrics_port: Port = Field(0, description="Port of a process's `/metrics`; 0 takes a free one.")
 

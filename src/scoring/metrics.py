@@ -13,6 +13,7 @@ from behavior.plan import Plan
 from deployment.bundles import Bundles
 from scoring.answer import Answer
 from scoring.collect import Outcome
+from scoring.evaluator import Name
 from scoring.journal import Journal
 from scoring.memory import Held
 from scoring.model import Bundle, load_bundle
@@ -41,6 +42,7 @@ CERTIFICATE_EXPIRES = Gauge(
 LISTENING = Gauge("opportune_listening", "1 once the server listens.")
 SERVING = Gauge("opportune_serving", "1 while health says SERVING.")
 BUNDLE = Gauge("opportune_bundle_info", "1 for the bundle that serves.", ["bundle_id", "target"])
+EVALUATOR = Gauge("opportune_evaluator_info", "1 for who evaluates the bundle's trees: masks or onnx.", ["evaluator"])
 PLACEMENTS = Gauge("opportune_placements_info", "1 for the placements that serve.", ["placements_id"])
 LEARNER = Gauge("opportune_learner_version", "Version of the learner's weights in use.")
 SNAPSHOT = Gauge("opportune_serving_snapshot_instant_seconds", "Instant of the snapshot in use, seconds since 1970.")
@@ -75,9 +77,9 @@ class TimedBundle(Bundle):
         return Bundle.assemble(self, finals, moment, categories)
 
 
-def load_timed(bundles: Bundles, name: str, plan: Plan) -> Bundle:
+def load_timed(bundles: Bundles, name: str, plan: Plan, evaluator: Name = "masks") -> Bundle:
     """As `load_bundle`, with rows and predictions timed."""
-    bundle = load_bundle(bundles, name, plan)
+    bundle = load_bundle(bundles, name, plan, evaluator=evaluator)
     given = {field.name: getattr(bundle, field.name) for field in fields(bundle)}
     return TimedBundle(**given | {"predict": timed("model")(bundle.predict)})
 
@@ -109,6 +111,8 @@ def observe_held(held: Held, now: int) -> None:
     """Tell what is in use at `now` (µs)."""
     BUNDLE.clear()
     BUNDLE.labels(held.bundle.bundle_id, held.bundle.target).set(1)
+    EVALUATOR.clear()
+    EVALUATOR.labels(held.bundle.evaluator).set(1)
     PLACEMENTS.clear()
     PLACEMENTS.labels(held.placements.placements_id).set(1)
     LEARNER.set(held.residuals.version)

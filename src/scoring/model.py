@@ -1,13 +1,13 @@
 """A trained model as the scorer runs it: loaded whole, verified, warmed up, then only asked.
 
 Loading refuses whatever is not what the manifest says: files by hash, features by fingerprint against the plan, and the
-golden rows through the very runtime that will answer requests.
+golden rows through ONNX Runtime. Who answers requests is then chosen by `scoring.evaluator`.
 """
 
 import io
 import logging
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -32,6 +32,7 @@ from behavior.moment import Moment
 from behavior.plan import Plan
 from behavior.vector import assemble
 from deployment.bundles import DEFAULT_TARGET, Bundles
+from scoring.evaluator import Name, Predict, evaluator_of
 from scoring.warm_up import warm_up
 
 _log = logging.getLogger("opportune.model")
@@ -50,6 +51,7 @@ class Bundle:
     manifest       what it was loaded by
     vocabularies   {input: {text: code}}
     zone           IANA zone for users whose offset is not known
+    evaluator      who predicts: masks of leaves, or ONNX Runtime
     predict        rows float32[n, d] -> raw margins float32[n]
     tables         lifts of categories in their contexts, None in a bundle from before there were any
     """
@@ -62,7 +64,8 @@ class Bundle:
     views: frozenset[str]
     manifest: Manifest = field(repr=False)
     vocabularies: Mapping[str, Mapping[str, int]]
-    predict: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+    evaluator: Name
+    predict: Predict = field(repr=False)
     tables: ContextTables | None = field(default=None, repr=False)
 
     def assemble(self, finals: Mapping[str, Column], moment: Moment, categories: Sequence[str]) -> np.ndarray:
@@ -74,8 +77,12 @@ class Bundle:
         return margins.astype(np.float64) if self.calibration is None else self.calibration.margins(margins)
 
 
-def load_bundle(bundles: Bundles, name: str, plan: Plan, target: str = DEFAULT_TARGET) -> Bundle:
+def load_bundle(
+    bundles: Bundles, name: str, plan: Plan, target: str = DEFAULT_TARGET, evaluator: Name = "onnx"
+) -> Bundle:
     """The bundle of an id, or of a pointer of the target, verified.
+
+    evaluator    who is to predict; masks of leaves take a third of a second to make, which pays for whoever serves
 
     Raises BundleRefused that says what is wrong and what to do, BadInput if there is none of that name.
     """
@@ -84,6 +91,9 @@ def load_bundle(bundles: Bundles, name: str, plan: Plan, target: str = DEFAULT_T
     if manifest.entity != RANKS:
         raise BundleRefused(f"bundle {manifest.bundle_id} predicts per {manifest.entity}; this server ranks categories")
     names = (each.partition(":")[0] for each in manifest.inputs if not each.startswith(REQUEST_INPUTS))
+    onnx = _onnx(manifest, files[MODEL_FILE])
+    golden = _golden(manifest, files[GOLDEN_FILE], onnx)
+    chosen = evaluator_of(files[MODEL_FILE], onnx, golden, evaluator, f"bundle {manifest.bundle_id}")
     bundle = Bundle(
         bundle_id=manifest.bundle_id,
         target=manifest.target,
@@ -93,15 +103,16 @@ def load_bundle(bundles: Bundles, name: str, plan: Plan, target: str = DEFAULT_T
         views=frozenset(names),
         manifest=manifest,
         vocabularies=_vocabularies(manifest, files[VOCABULARIES_FILE], plan),
-        predict=_predictor(manifest, files[MODEL_FILE]),
+        evaluator=chosen.name,
+        predict=chosen.predict,
         tables=_tables(manifest, files),
     )
-    _verify_golden(bundle, files[GOLDEN_FILE])
     warm_up(bundle.predict, len(bundle.inputs))
     return bundle
 
 
-def _predictor(manifest: Manifest, model: bytes) -> Callable[[np.ndarray], np.ndarray]:
+def _onnx(manifest: Manifest, model: bytes) -> Predict:
+    """The model as ONNX Runtime answers for it."""
     options = onnxruntime.SessionOptions()
     # One thread per answer: a second one helps a hundred rows a little and slows a single row threefold.
     options.intra_op_num_threads = 1
@@ -148,8 +159,9 @@ def _tables(manifest: Manifest, files: Mapping[str, bytes]) -> ContextTables | N
     return tables
 
 
-def _verify_golden(bundle: Bundle, data: bytes) -> None:
-    where = f"bundle {bundle.bundle_id}: {GOLDEN_FILE}"
+def _golden(manifest: Manifest, data: bytes, predict: Predict) -> np.ndarray:
+    """The golden rows float32[n, d], which got the margins that they had where the model was trained."""
+    where = f"bundle {manifest.bundle_id}: {GOLDEN_FILE}"
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as golden:
             x, margin = golden["x"], golden["margin"]
@@ -158,14 +170,16 @@ def _verify_golden(bundle: Bundle, data: bytes) -> None:
     if (
         x.dtype != np.float32
         or x.ndim != 2
-        or x.shape[1] != len(bundle.inputs)
+        or x.shape[1] != len(manifest.features)
         or margin.shape != (len(x),)
         or not len(x)
     ):
         raise BundleRefused(f"{where} does not hold rows of the model's inputs; train again")
-    difference = float(np.max(np.abs(bundle.predict(x).astype(np.float64) - margin)))
+    difference = float(np.max(np.abs(predict(x).astype(np.float64) - margin)))
     if not difference <= GOLDEN_TOLERANCE:
         raise BundleRefused(
             f"{where}: here the model answers up to {difference:.3g} otherwise than where it was trained; "
             "use the versions that the manifest names, or train again"
         )
+    rows: np.ndarray = x
+    return rows

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -123,7 +124,8 @@ class Server:
         journal = metrics.TimedJournal(patient, settings.partitions, metrics.observe_lost, self._seal.sealed)
         plans, bundles = Plans(keys), Bundles.of(settings)
         memory = Memory(
-            client, keys, plans, bundles, settings.residual_bound, metrics.load_timed,
+            client, keys, plans, bundles, settings.residual_bound,
+            partial(metrics.load_timed, evaluator=settings.evaluator),
             lambda _: metrics.BUNDLES_REFUSED.inc(), settings.target, self._placements,
         )  # fmt: skip
         states = metrics.TimedStates(reading, keys, plans)

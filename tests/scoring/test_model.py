@@ -178,7 +178,7 @@ def test_the_runtime_has_one_thread(bundles: Path, monkeypatch: pytest.MonkeyPat
 def test_a_model_is_warm_before_it_can_be_taken_over(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading predicts batches of one, a hundred and a thousand rows, through the runtime that will answer."""
     seen: list[tuple[int, ...]] = []
-    real = model._predictor
+    real = model._onnx
 
     def recording(*args: Any) -> Callable[[np.ndarray], np.ndarray]:
         predict = real(*args)
@@ -189,7 +189,7 @@ def test_a_model_is_warm_before_it_can_be_taken_over(bundles: Path, monkeypatch:
 
         return predicted
 
-    monkeypatch.setattr(model, "_predictor", recording)
+    monkeypatch.setattr(model, "_onnx", recording)
     load(bundles / TARGET / str(current_id(bundles)), PLAN)
     golden, *warming = seen
     assert golden == (50, len(INPUTS))
