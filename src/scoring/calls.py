@@ -32,7 +32,7 @@ from scoring.memory import NotReady
 from scoring.score import Scoring, score
 from scoring.stages import STAGES, timed
 from scoring.v1 import scoring_pb2 as wire
-from scoring.wire import read_request, write_answer, write_outcomes
+from scoring.wire import Asked, parse_request, read_request, write_answer, write_outcomes
 
 _log = logging.getLogger("opportune.serve")
 SERVICE = "scoring.v1.Scoring"
@@ -69,9 +69,9 @@ class Servicer:
         self._pseudonyms = pseudonyms
         self._explaining = explaining
 
-    async def score(self, message: wire.ScoreRequest, deadline: float | None) -> wire.ScoreResponse:
+    async def score(self, asked: Asked, deadline: float | None) -> bytes:
         """Rank candidates for a user; `deadline` is the caller's, as an instant of `time.monotonic`."""
-        answer = await score(_read(message, self._pseudonyms), self._scoring, deadline)
+        answer = await score(_read(asked, self._pseudonyms), self._scoring, deadline)
         written = _write(answer)
         metrics.observe_answer(answer, time.monotonic())
         return written
@@ -89,19 +89,18 @@ class Servicer:
 
 def handlers(servicer: Servicer, door: Door) -> Any:
     """The service's methods as gRPC calls them, behind the door."""
-    methods: dict[str, tuple[Handle, Any, Any]] = {
-        "Score": (servicer.score, wire.ScoreRequest, wire.ScoreResponse),
-        "Track": (servicer.track, wire.TrackRequest, wire.TrackResponse),
-        "Explain": (servicer.explain, wire.ExplainRequest, wire.ExplainResponse),
+    methods: dict[str, tuple[Handle, Callable[[bytes], Any], Callable[[Any], bytes] | None]] = {
+        "Score": (servicer.score, parse_request, None),
+        "Track": (servicer.track, wire.TrackRequest.FromString, wire.TrackResponse.SerializeToString),
+        "Explain": (servicer.explain, wire.ExplainRequest.FromString, wire.ExplainResponse.SerializeToString),
     }
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
             name: grpc.unary_unary_rpc_method_handler(
-                answering(name, handle, guarded(request.FromString), door),
-                response_serializer=response.SerializeToString,
+                answering(name, handle, guarded(parse), door), response_serializer=serialize
             )
-            for name, (handle, request, response) in methods.items()
+            for name, (handle, parse, serialize) in methods.items()
         },
     )
 

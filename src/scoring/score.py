@@ -17,7 +17,7 @@ from behavior.plan import ALL_ID
 from behavior.served import Basis
 from deployment.clock import AsyncClock
 from deployment.zone import offsets_at
-from scoring.answer import Answer, Ranked, Scored, explained
+from scoring.answer import Answer, explained
 from scoring.basis import basis_of
 from scoring.budget import budget_of
 from scoring.candidates import Candidates, candidates_of
@@ -27,6 +27,7 @@ from scoring.held_personas import fits
 from scoring.journal import Journal
 from scoring.memory import Held, Memory
 from scoring.placements import Placement
+from scoring.ranking import Ranking, Scored
 from scoring.recall import Known, Recall
 from scoring.request import ScoreRequest
 from scoring.signals import signals_of, view_of
@@ -99,9 +100,7 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
     return answer
 
 
-def answer_of(
-    case: Case, request_id: str, vector: np.ndarray, persona: str, ranked: tuple[Ranked, ...], basis: Basis
-) -> Answer:
+def answer_of(case: Case, request_id: str, vector: np.ndarray, persona: str, ranked: Ranking, basis: Basis) -> Answer:
     """What is answered and journalled, with what it had to do without."""
     held = case.held
     return Answer(
