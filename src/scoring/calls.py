@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -30,7 +30,7 @@ from scoring.explaining import Explaining
 from scoring.explanation_wire import write_explanation
 from scoring.memory import NotReady
 from scoring.score import Scoring, score
-from scoring.stages import STAGES, timed
+from scoring.stages import timed, timed_async
 from scoring.v1 import scoring_pb2 as wire
 from scoring.wire import Asked, parse_request, read_request, write_answer, write_outcomes
 
@@ -57,7 +57,7 @@ STATUS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], grpc.
 
 
 # A method: its message, and the caller's deadline as an instant of `time.monotonic`, None without one.
-Handle = Callable[[Any, float | None], Awaitable[Any]]
+Handle = Callable[[Any, float | None], Coroutine[Any, Any, Any]]
 
 
 class Servicer:
@@ -90,9 +90,9 @@ class Servicer:
 def handlers(servicer: Servicer, door: Door) -> Any:
     """The service's methods as gRPC calls them, behind the door."""
     methods: dict[str, tuple[Handle, Callable[[bytes], Any], Callable[[Any], bytes] | None]] = {
-        "Score": (servicer.score, parse_request, None),
-        "Track": (servicer.track, wire.TrackRequest.FromString, wire.TrackResponse.SerializeToString),
-        "Explain": (servicer.explain, wire.ExplainRequest.FromString, wire.ExplainResponse.SerializeToString),
+        "Score": (servicer.score, parse_request, None),  # waits for nothing but the read, which has a budget
+        "Track": (bounded(servicer.track), wire.TrackRequest.FromString, wire.TrackResponse.SerializeToString),
+        "Explain": (bounded(servicer.explain), wire.ExplainRequest.FromString, wire.ExplainResponse.SerializeToString),
     }
     return grpc.method_handlers_generic_handler(
         SERVICE,
@@ -103,6 +103,17 @@ def handlers(servicer: Servicer, door: Door) -> Any:
             for name, (handle, parse, serialize) in methods.items()
         },
     )
+
+
+def bounded(handle: Handle) -> Handle:
+    """The method, given up with TimeoutError when the caller's deadline passes, or after LONGEST_CALL_S."""
+
+    async def within(message: Any, deadline: float | None) -> Any:
+        left_s = LONGEST_CALL_S if deadline is None else min(deadline - time.monotonic(), LONGEST_CALL_S)
+        async with asyncio.timeout(left_s):
+            return await handle(message, deadline)
+
+    return within
 
 
 def guarded(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -120,12 +131,12 @@ def guarded(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 def answering(
     method: str, handle: Handle, parse: Callable[[bytes], Any], door: Door
 ) -> Callable[[bytes, Any], Awaitable[Any]]:
-    """The method within its deadline, timed and counted, with its errors as gRPC has them.
-
+    """The method, timed and counted, with its errors as gRPC has them.
 
     Bytes are parsed here and not by gRPC, which would do it before anybody asked who sent them.
     """
-    whole = STAGES.labels(method, "all")
+    timed_handle = timed_async("all", method)(handle)
+    counted = metrics.requests_of(method)
 
     async def call(data: bytes, context: Any) -> Any:
         code, detail = grpc.StatusCode.CANCELLED, ""
@@ -139,15 +150,13 @@ def answering(
                     )
                 remaining = context.time_remaining()
                 deadline = None if remaining is None else time.monotonic() + remaining
-                async with asyncio.timeout(LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)):
-                    with whole.time():
-                        answer = await handle(message, deadline)
+                answer = await timed_handle(message, deadline)
             code = grpc.StatusCode.OK
         except Exception as error:
             code, detail = status_of(error)
             hints = hints_of(error)
         finally:
-            metrics.REQUESTS.labels(method, code.name).inc()
+            counted(code.name)
         if code is not grpc.StatusCode.OK:
             await context.abort(code, detail, hints)
         return answer

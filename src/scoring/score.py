@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from behavior.column import Column
@@ -46,8 +47,7 @@ class Scoring:
     recall: Recall = field(default_factory=Recall)
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True, eq=False):
     """What one answer is about: who asks what, where, of what is known of them and held, for the instant `as_of` (µs).
 
     due    when the answer must be out, an instant of `time.monotonic`

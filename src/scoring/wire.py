@@ -146,8 +146,8 @@ def _candidates(asked: Asked) -> tuple[str, tuple[str, ...], dict[str, str]]:
     kind = asked.kinds[0] if asked.kinds else wire.CANDIDATE_KIND_CATEGORY
     if not _are_plain(asked, kind):
         _refuse_candidates(asked, kind)
-    stated = {each: category for each, category in zip(asked.ids, asked.categories, strict=True) if category}
-    return _KIND_OF[kind], tuple(asked.ids), stated
+    stated = zip(asked.ids, asked.categories, strict=True) if any(asked.categories) else ()
+    return _KIND_OF[kind], tuple(asked.ids), {each: category for each, category in stated if category}
 
 
 def _are_plain(asked: Asked, kind: int) -> bool:
@@ -159,7 +159,7 @@ def _are_plain(asked: Asked, kind: int) -> bool:
         and all(ids)
         and len(set(ids)) == len(ids)
         and max(map(len, ids), default=0) <= _SHORT
-        and (max(map(len, categories), default=0) <= (_SHORT if kind == wire.CANDIDATE_KIND_ITEM else 0))
+        and not (any(categories) and (kind == wire.CANDIDATE_KIND_CATEGORY or max(map(len, categories)) > _SHORT))
     )
 
 
