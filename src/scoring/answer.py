@@ -89,7 +89,7 @@ def served(answer: Answer) -> Served:
         persona=answer.persona,
         basis=answer.basis,
         factors=ranked.factors if ranked else (),
-        values=_float64(ranked.values),
+        values=_float64([value for row in zip(*ranked.values, strict=True) for value in row]),
         propensities=_float64(ranked.propensities),
         categories=tuple(ranked.categories) if ranked and ranked.kind == ITEM else (),
         degraded=tuple(each.reason for each in answer.degraded),
@@ -99,16 +99,12 @@ def served(answer: Answer) -> Served:
 
 
 def _shown(ranked: Ranking) -> tuple[Shown, ...]:
-    rows = ranked.vectors.astype("<f4", copy=False)
-    columns = zip(ranked.ids, ranked.margins, ranked.residuals, ranked.scores, rows, strict=True)
-    return tuple(
-        Shown(ranked.kind, name, margin, residual, score, row.tobytes())
-        for name, margin, residual, score, row in columns
-    )
+    columns = zip(ranked.ids, ranked.margins, ranked.residuals, ranked.scores, ranked.vectors, strict=True)
+    return tuple([Shown(ranked.kind, *each) for each in columns])
 
 
-def _float64(numbers: Sequence[float] | np.ndarray) -> bytes:
-    return np.asarray(numbers, dtype="<f8").tobytes()
+def _float64(numbers: Sequence[float]) -> bytes:
+    return np.array(numbers, dtype="<f8").tobytes()
 
 
 def _values(column: Column) -> list[FeatureValue]:

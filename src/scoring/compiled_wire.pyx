@@ -211,8 +211,7 @@ def write(answer):
 
 
 cdef int write_ranking(Backwards out, ranking, str target, bint calibrated) except -1:
-    cdef const double[:, :] values = ranking.values
-    cdef const double[:, :] contributions = ranking.contributions
+    cdef list values = list(ranking.values), contributions = list(ranking.contributions)
     cdef list names = [name for name, _ in ranking.factors]
     cdef list weights = [weight for _, weight in ranking.factors]
     cdef bint is_item = ranking.kind == ITEM
@@ -232,9 +231,9 @@ cdef int write_ranking(Backwards out, ranking, str target, bint calibrated) exce
         out.nest(RANKED_PROPENSITIES, inner)
         for number in range(len(names) - 1, -1, -1):
             inner = out.written()
-            out.double(FACTOR_CONTRIBUTION, contributions[place, number])
+            out.double(FACTOR_CONTRIBUTION, contributions[number][place])
             out.double(FACTOR_WEIGHT, weights[number])
-            out.double(FACTOR_VALUE, values[place, number])
+            out.double(FACTOR_VALUE, values[number][place])
             out.text(FACTOR_NAME, names[number])
             out.nest(RANKED_FACTORS, inner)
         out.double(RANKED_SCORE, scores[place])

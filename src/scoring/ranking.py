@@ -14,6 +14,23 @@ from scoring.placements import Diversity
 from scoring.stages import timed
 from scoring.standing import Standing
 
+try:
+    from scoring.compiled_ranking import few, picked, rows_at
+except ImportError:  # where there is no C compiler
+
+    def few(scores: np.ndarray, ids: Sequence[str], top_k: int) -> list[int] | None:
+        """Sort all."""
+        return None
+
+    def picked(columns: Sequence[np.ndarray], places: Sequence[int]) -> list[list[float]]:
+        """The numbers of columns float64[n] or float32[n] at the places, a list for each."""
+        return [column[list(places)].tolist() for column in columns]
+
+    def rows_at(matrix: np.ndarray, places: Sequence[int]) -> list[bytes]:
+        """The rows of a float32[n, d] at the places, each as its little-endian bytes."""
+        return [matrix[place].astype("<f4").tobytes() for place in places]
+
+
 FeatureValue = int | float | str | None
 
 
@@ -59,8 +76,7 @@ class Ranking(msgspec.Struct, frozen=True, eq=False):
 
     places          intp[m], where each stands among all candidates
     kind, factors   of all of them: what they are; (name, weight) of the addends, in the order in which they are added
-    vectors         float32[m, d], the model's rows
-    values, contributions   float64[m, f] of f factors, C order
+    values, contributions   of each factor, m
     features        {input: m values}; empty unless asked for
 
     The others have m entries, what they say is in `Ranked`; `positions` are those by score alone.
@@ -72,12 +88,12 @@ class Ranking(msgspec.Struct, frozen=True, eq=False):
     categories: Sequence[str]
     scores: Sequence[float]
     factors: tuple[tuple[str, float], ...]
-    values: np.ndarray
-    contributions: np.ndarray
+    values: Sequence[Sequence[float]]
+    contributions: Sequence[Sequence[float]]
     margins: Sequence[float]
     residuals: Sequence[float]
     propensities: Sequence[float]
-    vectors: np.ndarray
+    vectors: Sequence[bytes]
     features: Mapping[str, Sequence[FeatureValue]]
     marks: Sequence[tuple[str, ...]]
     positions: Sequence[int]
@@ -92,17 +108,17 @@ class Ranking(msgspec.Struct, frozen=True, eq=False):
 
     def __getitem__(self, place: int) -> Ranked:
         """The one at a place, counted from 0. Raises IndexError."""
-        shares = zip(self.factors, self.values[place].tolist(), self.contributions[place].tolist(), strict=True)
+        shares = zip(self.factors, self.values, self.contributions, strict=True)
         return Ranked(
             kind=self.kind,
             id=self.ids[place],
             category=self.categories[place],
             score=self.scores[place],
-            addends=tuple(Addend(name, value, weight, share) for (name, weight), value, share in shares),
+            addends=tuple(Addend(name, value[place], weight, added[place]) for (name, weight), value, added in shares),
             margin=self.margins[place],
             residual=self.residuals[place],
             propensity=self.propensities[place],
-            vector=self.vectors[place].astype("<f4", copy=False).tobytes(),
+            vector=self.vectors[place],
             features={name: values[place] for name, values in self.features.items()},
             marks=self.marks[place],
             relevance_position=self.positions[place],
@@ -155,34 +171,31 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
         positions: Sequence[int],
     ) -> Ranking:
         """The candidates at these places, in this order; `features` are of all n, marks and positions of theirs."""
-        ids, categories = self.candidates.ids, self.candidates.categories
-        places = np.array(order, dtype=np.intp)
-        values, contributions = self._shares(places)
+        ids, categories, weighed = self.candidates.ids, self.candidates.categories, self.weighed
+        scores, margins, residuals, believed, *shares = picked(
+            [
+                self.scores, self.margins, self.residuals, self.believed,
+                *[each.values for each in weighed], *[each.contributions for each in weighed],
+            ],
+            order,
+        )  # fmt: skip
         return Ranking(
             kind=self.candidates.kind,
-            places=places,
+            places=np.array(order, dtype=np.intp),
             ids=[ids[place] for place in order],
             categories=[categories[place] for place in order],
-            scores=self.scores[places].tolist(),
-            factors=tuple((each.name, each.weight) for each in self.weighed),
-            values=values,
-            contributions=contributions,
-            margins=self.margins[places].tolist(),
-            residuals=self.residuals[places].tolist(),
-            propensities=[propensity_of(each) for each in self.believed[places].tolist()],
-            vectors=self.vector[places],
+            scores=scores,
+            factors=tuple([(each.name, each.weight) for each in weighed]),
+            values=shares[: len(weighed)],
+            contributions=shares[len(weighed) :],
+            margins=margins,
+            residuals=residuals,
+            propensities=[propensity_of(each) for each in believed],
+            vectors=rows_at(self.vector, order),
             features={name: [column[place] for place in order] for name, column in features.items()},
             marks=marks,
             positions=positions,
         )
-
-    def _shares(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The values and the contributions of every factor, float64[m, f] each."""
-        values = np.empty((len(places), len(self.weighed)))
-        contributions = np.empty_like(values)
-        for number, each in enumerate(self.weighed):
-            values[:, number], contributions[:, number] = each.values[places], each.contributions[places]
-        return values, contributions
 
     def _order(self, top_k: int, diversity: Diversity | None) -> tuple[list[int], Sequence[int]]:
         """The places that are answered, best first, and the position of each by score alone."""
@@ -201,12 +214,18 @@ def rank(scores: np.ndarray, candidates: Sequence[str], top_k: int = 0) -> list[
     >>> rank(np.array([1.0, 2.0, 2.0]), ["a", "c", "b"], top_k=2)
     [2, 1]
     """
+    found = few(scores, candidates, top_k)
+    return sorted_places(scores, candidates)[: top_k or None] if found is None else found
+
+
+def sorted_places(scores: np.ndarray, candidates: Sequence[str]) -> list[int]:
+    """The places of all candidates, as `rank` gives the best."""
     order = np.argsort(-scores, kind="stable")
-    best = scores[order[: top_k + 1 if top_k else None]]
+    best = scores[order]
     if np.count_nonzero(best[1:] == best[:-1]):
         ties = sorted(zip((-scores).tolist(), candidates, range(len(candidates)), strict=True))
-        return [place for _, _, place in ties[: top_k or None]]
-    found: list[int] = order[: top_k or None].tolist()
+        return [place for _, _, place in ties]
+    found: list[int] = order.tolist()
     return found
 
 
