@@ -71,6 +71,9 @@ cdef unsigned char PROPENSITY_VALUE = tag(wire.Propensity, "value")
 cdef unsigned char PROPENSITY_CALIBRATED = tag(wire.Propensity, "calibrated")
 cdef unsigned char DEGRADATION_REASON = tag(wire.Degradation, "reason")
 cdef unsigned char DEGRADATION_DETAIL = tag(wire.Degradation, "detail")
+cdef int KIND_ITEM = wire.CANDIDATE_KIND_ITEM
+cdef int KIND_CATEGORY = wire.CANDIDATE_KIND_CATEGORY
+cdef long long SECOND = SECOND_US
 cdef unsigned char INSTANT_SECONDS = tag(Timestamp, "seconds")
 cdef unsigned char INSTANT_NANOS = tag(Timestamp, "nanos")
 
@@ -85,7 +88,7 @@ cdef struct Span:
 
 
 def split_candidates(bytes data):
-    """The candidates of a ScoreRequest apart from its other fields: (the others' bytes, kinds, ids, categories).
+    """The candidates of a ScoreRequest apart from its other fields: see `Split` in `scoring.wire`.
 
     None for bytes that are not written as protobuf libraries write them; whether they are a message is not decided
     here.
@@ -94,22 +97,23 @@ def split_candidates(bytes data):
     cdef const unsigned char* begin = <const unsigned char*>PyBytes_AS_STRING(data)
     cdef const unsigned char* field
     cdef unsigned char what
+    cdef Py_ssize_t longest = 0
     cdef list others = [], kinds = [], ids = [], categories = []
     left.at, left.end = begin, begin + PyBytes_GET_SIZE(data)
     while left.at < left.end:
         field, what = left.at, left.at[0]
         left.at += 1
         if what == REQUEST_CANDIDATES:
-            if not take(&left, &candidate) or not read_candidate(candidate, kinds, ids, categories):
+            if not take(&left, &candidate) or not read_candidate(candidate, kinds, ids, categories, &longest):
                 return None
         elif skip(&left, what):
             others.append(data[field - begin : left.at - begin])
         else:
             return None
-    return b"".join(others), kinds, ids, categories
+    return b"".join(others), kinds, ids, categories, longest
 
 
-cdef bint read_candidate(Span left, list kinds, list ids, list categories) except -1:
+cdef bint read_candidate(Span left, list kinds, list ids, list categories, Py_ssize_t* longest) except -1:
     """Append what one candidate says; False for what only the library reads."""
     cdef Span text
     cdef unsigned char what
@@ -126,6 +130,7 @@ cdef bint read_candidate(Span left, list kinds, list ids, list categories) excep
         elif what == CANDIDATE_ID or what == CANDIDATE_CATEGORY:
             if not take(&left, &text):
                 return False
+            longest[0] = max(longest[0], text.end - text.at)
             try:
                 said = PyUnicode_DecodeUTF8(<const char*>text.at, text.end - text.at, NULL)
             except UnicodeDecodeError:
@@ -196,10 +201,10 @@ def write(answer):
         return None
     out = Backwards()
     out.text(RESPONSE_PLACEMENTS_ID, answer.placements_id)
-    for source in reversed(answer.candidates_from):
+    for source in answer.candidates_from[::-1]:
         out.repeated_text(RESPONSE_CANDIDATES_FROM, source)
     out.text(RESPONSE_PERSONA, answer.persona)
-    for reason, detail in reversed(answer.degraded):
+    for reason, detail in answer.degraded[::-1]:
         write_degradation(out, reason, detail)
     write_ranking(out, answer.ranked, answer.target, answer.calibrated)
     write_instant(out, RESPONSE_SNAPSHOT_INSTANT, answer.s)
@@ -215,14 +220,14 @@ cdef int write_ranking(Backwards out, ranking, str target, bint calibrated) exce
     cdef list names = [name for name, _ in ranking.factors]
     cdef list weights = [weight for _, weight in ranking.factors]
     cdef bint is_item = ranking.kind == ITEM
-    cdef int kind = wire.CANDIDATE_KIND_ITEM if is_item else wire.CANDIDATE_KIND_CATEGORY
+    cdef int kind = KIND_ITEM if is_item else KIND_CATEGORY
     cdef Py_ssize_t place, number, end, inner
     ids, categories, marks, positions = ranking.ids, ranking.categories, ranking.marks, ranking.positions
     scores, propensities = ranking.scores, ranking.propensities
     for place in range(len(ids) - 1, -1, -1):
         end = out.written()
         out.number(RANKED_RELEVANCE_POSITION, positions[place])
-        for mark in reversed(marks[place]):
+        for mark in marks[place][::-1]:
             out.repeated_text(RANKED_MARKS, mark)
         inner = out.written()
         out.number(PROPENSITY_CALIBRATED, calibrated)
@@ -255,10 +260,10 @@ cdef int write_degradation(Backwards out, str reason, str detail) except -1:
     return out.nest(RESPONSE_DEGRADED, end)
 
 
-cdef int write_instant(Backwards out, unsigned char what, us) except -1:
+cdef int write_instant(Backwards out, unsigned char what, long long us) except -1:
     cdef Py_ssize_t end = out.written()
-    out.number(INSTANT_NANOS, us % SECOND_US * 1000)
-    out.number(INSTANT_SECONDS, us // SECOND_US)
+    out.number(INSTANT_NANOS, us % SECOND * 1000)
+    out.number(INSTANT_SECONDS, us // SECOND)
     return out.nest(what, end)
 
 

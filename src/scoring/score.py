@@ -17,7 +17,7 @@ from behavior.personas import assign
 from behavior.plan import ALL_ID
 from behavior.served import Basis
 from deployment.clock import AsyncClock
-from deployment.zone import offsets_at
+from deployment.zone import offset_at
 from scoring.answer import Answer, explained
 from scoring.basis import basis_of
 from scoring.budget import budget_of
@@ -152,19 +152,19 @@ def blocks_of(case: Case, views: Set[str] = frozenset()) -> Sequence[KeptBlock]:
 def moment_of(case: Case, finals: Mapping[str, Column]) -> Moment:
     """The request's instant and offset: stated, else the user's last known, else the zone that the model learned in."""
     t = np.array([case.as_of], dtype=np.int64)
-    return Moment(t, np.array([_offset(case, finals, t)], dtype=np.int64))
+    return Moment(t, np.array([_offset(case, finals)], dtype=np.int64))
 
 
-def _offset(case: Case, finals: Mapping[str, Column], t: np.ndarray) -> int:
+def _offset(case: Case, finals: Mapping[str, Column]) -> int:
     request, plan = case.request, case.known.state.plan
     if request.utc_offset_s is not None:
         return request.utc_offset_s
     if request.zone is not None:
-        return int(offsets_at(request.zone, t)[0])
+        return offset_at(request.zone, case.as_of)
     last_known = finals[plan.utc_offset.ref] if plan.utc_offset else None
     if last_known is not None and last_known.valid[0]:
         return int(last_known.values[0])
-    return int(offsets_at(case.held.bundle.zone, t)[0])
+    return offset_at(case.held.bundle.zone, case.as_of)
 
 
 @timed("persona")

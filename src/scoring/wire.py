@@ -17,11 +17,15 @@ from scoring.ranking import FeatureValue, Ranked
 from scoring.request import MAX_CANDIDATES, ScoreRequest
 from scoring.v1 import scoring_pb2 as wire
 
+# What a ScoreRequest says of its candidates, apart from its other fields: the bytes of these, then kinds, ids and
+# categories of the candidates, and how many bytes the longest text among them has.
+Split = tuple[bytes, list[int], list[str], list[str], int]
+
 try:
     from scoring.compiled_wire import split_candidates, write
 except ImportError:  # where there is no C compiler the protobuf library does all of it
 
-    def split_candidates(data: bytes) -> tuple[bytes, list[int], list[str], list[str]] | None:
+    def split_candidates(data: bytes) -> Split | None:
         """Leave all to the library."""
         return None
 
@@ -38,31 +42,31 @@ _KIND = {CATEGORY: wire.CANDIDATE_KIND_CATEGORY, ITEM: wire.CANDIDATE_KIND_ITEM}
 _KIND_OF: dict[int, str] = {number: kind for kind, number in _KIND.items()}
 
 
-# So many characters are never more than MAX_ID_BYTES.
-_SHORT = MAX_ID_BYTES // 4
-
-
 class Asked(NamedTuple):
     """A ScoreRequest whose candidates, if any, are columns: what each says, in their order.
 
     message    all other fields
+    longest    bytes of the longest id or category
     """
 
     message: wire.ScoreRequest
     kinds: Sequence[int]
     ids: Sequence[str]
     categories: Sequence[str]
+    longest: int
 
 
 def parse_request(data: bytes) -> Asked:
     """What the bytes of a ScoreRequest say. Raises DecodeError if they are none."""
     split = split_candidates(data)
     if split is not None:
-        others, kinds, ids, categories = split
-        return Asked(wire.ScoreRequest.FromString(others), kinds, ids, categories)
+        others, kinds, ids, categories, longest = split
+        return Asked(wire.ScoreRequest.FromString(others), kinds, ids, categories, longest)
     message = wire.ScoreRequest.FromString(data)
     named = list(message.candidates)
-    return Asked(message, [each.kind for each in named], [each.id for each in named], [each.category for each in named])
+    ids, categories = [each.id for each in named], [each.category for each in named]
+    longest = max((len(text.encode()) for text in (*ids, *categories)), default=0)
+    return Asked(message, [each.kind for each in named], ids, categories, longest)
 
 
 def read_request(asked: Asked, pseudonyms: Pseudonyms) -> ScoreRequest:
@@ -144,29 +148,29 @@ def _candidates(asked: Asked) -> tuple[str, tuple[str, ...], dict[str, str]]:
     if len(asked.ids) > MAX_CANDIDATES:
         raise BadInput(f"a request may name {MAX_CANDIDATES} candidates; split it")
     kind = asked.kinds[0] if asked.kinds else wire.CANDIDATE_KIND_CATEGORY
-    if not _are_plain(asked, kind):
+    if not _are_right(asked, kind):
         _refuse_candidates(asked, kind)
     stated = zip(asked.ids, asked.categories, strict=True) if any(asked.categories) else ()
     return _KIND_OF[kind], tuple(asked.ids), {each: category for each, category in stated if category}
 
 
-def _are_plain(asked: Asked, kind: int) -> bool:
-    """Whether there is nothing wrong with any candidate, as can be seen without looking at them one by one."""
-    _, kinds, ids, categories = asked
+def _are_right(asked: Asked, kind: int) -> bool:
+    """Whether nothing is wrong with any candidate, seen without looking at them one by one."""
+    _, kinds, ids, categories, longest = asked
     return (
         kind in _KIND_OF
         and kinds.count(kind) == len(kinds)
         and all(ids)
         and len(set(ids)) == len(ids)
-        and max(map(len, ids), default=0) <= _SHORT
-        and not (any(categories) and (kind == wire.CANDIDATE_KIND_CATEGORY or max(map(len, categories)) > _SHORT))
+        and longest <= MAX_ID_BYTES
+        and not (kind == wire.CANDIDATE_KIND_CATEGORY and any(categories))
     )
 
 
 def _refuse_candidates(asked: Asked, kind: int) -> None:
-    """Say what is wrong with the first candidate that is not as it must be, if there is one."""
+    """Say what is wrong with the first candidate that is not as it must be."""
     found = set()
-    for place, (own, name, category) in enumerate(zip(*asked[1:], strict=True)):
+    for place, (own, name, category) in enumerate(zip(asked.kinds, asked.ids, asked.categories, strict=True)):
         where = f"candidates[{place}]"
         if own not in _KIND_OF:
             raise BadInput(f"{where}.kind must be CANDIDATE_KIND_CATEGORY or CANDIDATE_KIND_ITEM")

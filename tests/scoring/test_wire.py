@@ -224,7 +224,7 @@ def test_a_bit_anywhere_may_flip() -> None:
 
 def one_by_one(asked: Asked) -> ScoreRequest | Refused:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rooms, "_are_plain", lambda asked, kind: False)
+        patch.setattr(rooms, "_are_right", lambda asked, kind: False)
         try:
             return read_request(asked, PSEUDONYMS)
         except BadInput as error:
@@ -244,7 +244,9 @@ def one_by_one(asked: Asked) -> ScoreRequest | Refused:
 def test_what_is_seen_at_once_is_what_is_seen_one_by_one(said: list[tuple[int, str, str]], alike: bool) -> None:
     """Candidates in which nothing is wrong at first sight are those that a look at each finds nothing wrong with."""
     drawn = [(said[0][0] if alike else kind, name, category) for kind, name, category in said]
-    asked = Asked(wire.ScoreRequest(user_id="u"), *([each[at] for each in drawn] for at in range(3)))
+    kinds, ids, categories = ([each[at] for each in drawn] for at in range(3))
+    longest = max((len(text.encode()) for text in (*ids, *categories)), default=0)
+    asked = Asked(wire.ScoreRequest(user_id="u"), kinds, ids, categories, longest)
     try:
         found: ScoreRequest | Refused = read_request(asked, PSEUDONYMS)
     except BadInput as error:
