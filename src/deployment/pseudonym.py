@@ -7,7 +7,6 @@ hexadecimal digits. The key is read from a file; without it nothing starts.
 import hmac
 import re
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 
 from behavior.errors import BadInput
@@ -40,8 +39,8 @@ class Pseudonyms:
         return self._cached("anonymous", raw_id)
 
     def _pseudonym(self, space: str, raw_id: str) -> str:
-        digest = hmac.new(self._key, f"{space}\0{raw_id}".encode(), sha256).hexdigest()
-        return f"{self.key_id}-{digest[:32]}"
+        digest = hmac.digest(self._key, f"{space}\0{raw_id}".encode(), "sha256")
+        return f"{self.key_id}-{digest[:16].hex()}"
 
 
 def is_pseudonym(text: str) -> bool:

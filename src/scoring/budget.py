@@ -5,7 +5,7 @@
 Instants are those of `time.monotonic`, in seconds.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # A call without a deadline of its own, and one with a longer one, gets this much.
 LONGEST_CALL_S = 2.0
@@ -16,8 +16,7 @@ EVALUATION_SHARE, WRITE_SHARE = 0.35, 0.15
 LONGEST_READ_S = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """Until when the user's state may be waited for, and when the answer must be out."""
 
     read_until: float

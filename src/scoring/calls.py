@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -32,7 +32,7 @@ from scoring.memory import NotReady
 from scoring.score import Scoring, score
 from scoring.stages import STAGES, timed
 from scoring.v1 import scoring_pb2 as wire
-from scoring.wire import read_request, write_answer, write_outcomes
+from scoring.wire import Asked, parse_request, read_request, write_answer, write_outcomes
 
 _log = logging.getLogger("opportune.serve")
 SERVICE = "scoring.v1.Scoring"
@@ -57,7 +57,7 @@ STATUS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], grpc.
 
 
 # A method: its message, and the caller's deadline as an instant of `time.monotonic`, None without one.
-Handle = Callable[[Any, float | None], Awaitable[Any]]
+Handle = Callable[[Any, float | None], Coroutine[Any, Any, Any]]
 
 
 class Servicer:
@@ -69,9 +69,9 @@ class Servicer:
         self._pseudonyms = pseudonyms
         self._explaining = explaining
 
-    async def score(self, message: wire.ScoreRequest, deadline: float | None) -> wire.ScoreResponse:
+    async def score(self, asked: Asked, deadline: float | None) -> bytes:
         """Rank candidates for a user; `deadline` is the caller's, as an instant of `time.monotonic`."""
-        answer = await score(_read(message, self._pseudonyms), self._scoring, deadline)
+        answer = await score(_read(asked, self._pseudonyms), self._scoring, deadline)
         written = _write(answer)
         metrics.observe_answer(answer, time.monotonic())
         return written
@@ -89,21 +89,31 @@ class Servicer:
 
 def handlers(servicer: Servicer, door: Door) -> Any:
     """The service's methods as gRPC calls them, behind the door."""
-    methods: dict[str, tuple[Handle, Any, Any]] = {
-        "Score": (servicer.score, wire.ScoreRequest, wire.ScoreResponse),
-        "Track": (servicer.track, wire.TrackRequest, wire.TrackResponse),
-        "Explain": (servicer.explain, wire.ExplainRequest, wire.ExplainResponse),
+    methods: dict[str, tuple[Handle, Callable[[bytes], Any], Callable[[Any], bytes] | None]] = {
+        "Score": (servicer.score, parse_request, None),  # waits for nothing but the read, which has a budget
+        "Track": (bounded(servicer.track), wire.TrackRequest.FromString, wire.TrackResponse.SerializeToString),
+        "Explain": (bounded(servicer.explain), wire.ExplainRequest.FromString, wire.ExplainResponse.SerializeToString),
     }
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
             name: grpc.unary_unary_rpc_method_handler(
-                answering(name, handle, guarded(request.FromString), door),
-                response_serializer=response.SerializeToString,
+                answering(name, handle, guarded(parse), door), response_serializer=serialize
             )
-            for name, (handle, request, response) in methods.items()
+            for name, (handle, parse, serialize) in methods.items()
         },
     )
+
+
+def bounded(handle: Handle) -> Handle:
+    """The method, given up with TimeoutError when the caller's deadline passes, or after LONGEST_CALL_S."""
+
+    async def within(message: Any, deadline: float | None) -> Any:
+        left_s = LONGEST_CALL_S if deadline is None else min(deadline - time.monotonic(), LONGEST_CALL_S)
+        async with asyncio.timeout(left_s):
+            return await handle(message, deadline)
+
+    return within
 
 
 def guarded(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -121,12 +131,12 @@ def guarded(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 def answering(
     method: str, handle: Handle, parse: Callable[[bytes], Any], door: Door
 ) -> Callable[[bytes, Any], Awaitable[Any]]:
-    """The method within its deadline, timed and counted, with its errors as gRPC has them.
-
+    """The method, timed and counted, with its errors as gRPC has them.
 
     Bytes are parsed here and not by gRPC, which would do it before anybody asked who sent them.
     """
-    whole = STAGES.labels(method, "all")
+    observe = STAGES.of(method, "all").observe
+    counted = metrics.requests_of(method)
 
     async def call(data: bytes, context: Any) -> Any:
         code, detail = grpc.StatusCode.CANCELLED, ""
@@ -140,15 +150,17 @@ def answering(
                     )
                 remaining = context.time_remaining()
                 deadline = None if remaining is None else time.monotonic() + remaining
-                async with asyncio.timeout(LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)):
-                    with whole.time():
-                        answer = await handle(message, deadline)
+                began = time.perf_counter()
+                try:
+                    answer = await handle(message, deadline)
+                finally:
+                    observe(time.perf_counter() - began)
             code = grpc.StatusCode.OK
         except Exception as error:
             code, detail = status_of(error)
             hints = hints_of(error)
         finally:
-            metrics.REQUESTS.labels(method, code.name).inc()
+            counted(code.name)
         if code is not grpc.StatusCode.OK:
             await context.abort(code, detail, hints)
         return answer

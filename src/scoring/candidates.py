@@ -1,8 +1,8 @@
 """What is ranked: what the request names, else what the placement offers, from one source after the other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from behavior.errors import BadInput
@@ -14,8 +14,7 @@ from scoring.signals import signals_of, view_of
 from scoring.standing import Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(msgspec.Struct, frozen=True):
     """n things of one kind to be ranked.
 
     kind         `category` or `item`

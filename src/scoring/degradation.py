@@ -7,6 +7,7 @@ same, and the metric counts by it.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from behavior.event import SECOND_US
@@ -20,8 +21,7 @@ from scoring.recall import Known
 STALE_INTERVALS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(msgspec.Struct, frozen=True, eq=False):
     """What is looked at: how the answer was made.
 
     vector  float32[n, d], the rows that the model saw

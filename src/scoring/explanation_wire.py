@@ -3,8 +3,8 @@
 import numpy as np
 
 from behavior.event import Admitted
-from scoring.answer import Ranked
 from scoring.explaining import Explanation
+from scoring.ranking import Ranked
 from scoring.v1 import scoring_pb2 as wire
 from scoring.wire import set_instant, write_ranked
 

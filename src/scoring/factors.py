@@ -11,6 +11,7 @@ plan, no table in the placement) is left out; every value of the others is finit
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from behavior.column import Column
@@ -34,8 +35,7 @@ HOUR_S = HOUR_US // SECOND_US
 TIRING = ("purchase", "impression")
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True, eq=False):
     """What factors are made from, n candidates.
 
     request, placement   what was asked, and where it will be shown
@@ -89,8 +89,7 @@ class Factor:
     is_retraced: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
+class Weighed(msgspec.Struct, frozen=True, eq=False):
     """A factor's share in the scores of n candidates, float64[n] each; contribution = weight × value."""
 
     name: str

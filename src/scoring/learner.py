@@ -7,6 +7,7 @@ take, so that no learner, however wrong, moves a margin by more than the bound.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import msgspec
 import numpy as np
@@ -57,4 +58,4 @@ class Residuals:
 
     def lookup(self, categories: Sequence[str]) -> np.ndarray:
         """The correction of each category, float64[n]; 0 for one that nothing was learned about."""
-        return np.array([self._clamped.get(category, 0.0) for category in categories], dtype=np.float64)
+        return np.array(list(map(self._clamped.get, categories, repeat(0.0))), dtype=np.float64)

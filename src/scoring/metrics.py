@@ -1,7 +1,8 @@
 """What the server tells Prometheus, and where it is wrapped around the work."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
@@ -82,6 +83,16 @@ def load_timed(bundles: Bundles, name: str, plan: Plan, evaluator: Name = "masks
     bundle = load_bundle(bundles, name, plan, evaluator=evaluator)
     given = {field.name: getattr(bundle, field.name) for field in fields(bundle)}
     return TimedBundle(**given | {"predict": timed("model")(bundle.predict)})
+
+
+def requests_of(method: str) -> Callable[[str], None]:
+    """What counts the calls of a method, told the code of each."""
+
+    @cache
+    def increment(code: str) -> Callable[[], None]:
+        return REQUESTS.labels(method, code).inc
+
+    return lambda code: increment(code)()
 
 
 def observe_lost(entries: int, reason: str) -> None:

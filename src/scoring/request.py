@@ -1,15 +1,15 @@
 """A question to the scorer, checked and behind a pseudonym: what the rooms of the request path are given."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from behavior.served import CATEGORY
 
 MAX_CANDIDATES = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRequest:
+class ScoreRequest(msgspec.Struct, frozen=True):
     """A question.
 
     user_id       the pseudonym
@@ -31,6 +31,6 @@ class ScoreRequest:
     top_k: int = 0
     explain: bool = False
     kind: str = CATEGORY
-    categories: Mapping[str, str] = field(default_factory=dict)
+    categories: Mapping[str, str] = msgspec.field(default_factory=dict)
     device: str = ""
     page: str = ""

@@ -22,11 +22,12 @@ from behavior.moment import Moment
 from behavior.plan import Plan, View
 from behavior.raw_rows import unpack
 from behavior.served import CATEGORY, Basis, Served
-from scoring.answer import Addend, Degradation, FeatureValue, Ranked, explained, propensity_of, rank
+from scoring.answer import Degradation, explained
 from scoring.candidates import Candidates
 from scoring.factors import FACTORS, Evidence, Weighed, relevance
 from scoring.model import Bundle
 from scoring.placements import Placement
+from scoring.ranking import Ranking, Scored, propensity_of, rank
 from scoring.request import ScoreRequest
 from scoring.signals import signals_of
 from scoring.standing import Standing
@@ -50,7 +51,7 @@ class Retraced:
     degraded   the reasons that the answer gave
     """
 
-    ranked: tuple[Ranked, ...]
+    ranked: Ranking
     checks: tuple[Check, ...]
     degraded: tuple[Degradation, ...]
 
@@ -85,8 +86,10 @@ def retrace(entry: Served, bundle: Bundle, plans: Mapping[str, Plan]) -> Retrace
     shown = explained(bundle.inputs, finals, moment, candidates.categories)
     order = rank(scores, candidates.ids, 0)
     made = _Made(vector, margins, propensities, weighed, scores, order)
-    ranked = tuple(_ranked(place, candidates, made, residuals, shown) for place in range(len(candidates)))
-    return Retraced(ranked, _checks(entry, made), tuple(Degradation(reason, "") for reason in entry.degraded))
+    scored = Scored(candidates, vector, margins, believed, residuals, weighed, scores)
+    m = len(candidates)
+    ranking = scored.at(range(m), shown, marks=[()] * m, positions=[0] * m)
+    return Retraced(ranking, _checks(entry, made), tuple(Degradation(reason, "") for reason in entry.degraded))
 
 
 def candidates_of(entry: Served) -> Candidates:
@@ -188,23 +191,3 @@ def _rows(data: bytes, m: int) -> list[bytes]:
         return [data] if data else []
     width = len(data) // m
     return [data[place * width : (place + 1) * width] for place in range(m)]
-
-
-def _ranked(
-    place: int, candidates: Candidates, made: _Made, residuals: np.ndarray, shown: Mapping[str, Sequence[FeatureValue]]
-) -> Ranked:
-    return Ranked(
-        kind=candidates.kind,
-        id=candidates.ids[place],
-        category=candidates.categories[place],
-        score=float(made.scores[place]),
-        addends=tuple(
-            Addend(each.name, float(each.values[place]), each.weight, float(each.contributions[place]))
-            for each in made.weighed
-        ),
-        margin=float(made.margins[place]),
-        residual=float(residuals[place]),
-        propensity=float(made.propensities[place]),
-        vector=made.vector[place].astype("<f4").tobytes(),
-        features={name: values[place] for name, values in shown.items()},
-    )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from behavior.column import Column
@@ -16,8 +17,8 @@ from behavior.personas import assign
 from behavior.plan import ALL_ID
 from behavior.served import Basis
 from deployment.clock import AsyncClock
-from deployment.zone import offsets_at
-from scoring.answer import Answer, Ranked, Scored, explained
+from deployment.zone import offset_at
+from scoring.answer import Answer, explained
 from scoring.basis import basis_of
 from scoring.budget import budget_of
 from scoring.candidates import Candidates, candidates_of
@@ -27,6 +28,7 @@ from scoring.held_personas import fits
 from scoring.journal import Journal
 from scoring.memory import Held, Memory
 from scoring.placements import Placement
+from scoring.ranking import Ranking, Scored
 from scoring.recall import Known, Recall
 from scoring.request import ScoreRequest
 from scoring.signals import signals_of, view_of
@@ -45,8 +47,7 @@ class Scoring:
     recall: Recall = field(default_factory=Recall)
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True, eq=False):
     """What one answer is about: who asks what, where, of what is known of them and held, for the instant `as_of` (µs).
 
     due    when the answer must be out, an instant of `time.monotonic`
@@ -99,9 +100,7 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
     return answer
 
 
-def answer_of(
-    case: Case, request_id: str, vector: np.ndarray, persona: str, ranked: tuple[Ranked, ...], basis: Basis
-) -> Answer:
+def answer_of(case: Case, request_id: str, vector: np.ndarray, persona: str, ranked: Ranking, basis: Basis) -> Answer:
     """What is answered and journalled, with what it had to do without."""
     held = case.held
     return Answer(
@@ -153,19 +152,19 @@ def blocks_of(case: Case, views: Set[str] = frozenset()) -> Sequence[KeptBlock]:
 def moment_of(case: Case, finals: Mapping[str, Column]) -> Moment:
     """The request's instant and offset: stated, else the user's last known, else the zone that the model learned in."""
     t = np.array([case.as_of], dtype=np.int64)
-    return Moment(t, np.array([_offset(case, finals, t)], dtype=np.int64))
+    return Moment(t, np.array([_offset(case, finals)], dtype=np.int64))
 
 
-def _offset(case: Case, finals: Mapping[str, Column], t: np.ndarray) -> int:
+def _offset(case: Case, finals: Mapping[str, Column]) -> int:
     request, plan = case.request, case.known.state.plan
     if request.utc_offset_s is not None:
         return request.utc_offset_s
     if request.zone is not None:
-        return int(offsets_at(request.zone, t)[0])
+        return offset_at(request.zone, case.as_of)
     last_known = finals[plan.utc_offset.ref] if plan.utc_offset else None
     if last_known is not None and last_known.valid[0]:
         return int(last_known.values[0])
-    return int(offsets_at(case.held.bundle.zone, t)[0])
+    return offset_at(case.held.bundle.zone, case.as_of)
 
 
 @timed("persona")

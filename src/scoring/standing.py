@@ -15,6 +15,13 @@ from scoring.signals import signals_of, view_of
 # So many of the most bought are kept at hand.
 POPULAR = 1000
 UNKNOWN_ITEM, UNKNOWN_CATEGORY = "unknown_item", "unknown_category"
+# By whether the item and the category are known.
+_MARKS: Mapping[tuple[bool, bool], tuple[str, ...]] = {
+    (True, True): (),
+    (True, False): (UNKNOWN_CATEGORY,),
+    (False, True): (UNKNOWN_ITEM,),
+    (False, False): (UNKNOWN_ITEM, UNKNOWN_CATEGORY),
+}
 _nobody: partial[np.ndarray] = partial(np.zeros, 1)
 
 
@@ -68,14 +75,13 @@ class Standing:
         lifted: np.ndarray = np.log(over_average)
         return lifted
 
-    def marks(self, kind: str, thing: str, category: str) -> tuple[str, ...]:
-        """What nothing is known of: `unknown_item`, `unknown_category`; nothing of kinds that no view is about."""
-        marks = []
-        if kind == ITEM and ITEM in self.knows and thing not in self.item_rows:
-            marks.append(UNKNOWN_ITEM)
-        if CATEGORY in self.knows and category not in self.category_rows:
-            marks.append(UNKNOWN_CATEGORY)
-        return tuple(marks)
+    def marks(self, kind: str, ids: Sequence[str], categories: Sequence[str]) -> list[tuple[str, ...]]:
+        """What nothing is known of, of each of n things; nothing of kinds that no view is about."""
+        any_item, any_category = kind != ITEM or ITEM not in self.knows, CATEGORY not in self.knows
+        return [
+            _MARKS[any_item or thing in self.item_rows, any_category or category in self.category_rows]
+            for thing, category in zip(ids, categories, strict=True)
+        ]
 
 
 def standing_of(snapshot: Snapshot) -> Standing:

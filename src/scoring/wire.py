@@ -1,6 +1,7 @@
 """Between the wire and the rooms: protobuf messages become checked requests, answers become protobuf messages."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -10,31 +11,77 @@ from behavior.event import SECOND_US
 from behavior.served import CATEGORY, ITEM
 from deployment.pseudonym import Pseudonyms
 from deployment.zone import zone
-from scoring.answer import Answer, FeatureValue, Ranked
+from scoring.answer import Answer
 from scoring.collect import Outcome
+from scoring.ranking import FeatureValue, Ranked
 from scoring.request import MAX_CANDIDATES, ScoreRequest
 from scoring.v1 import scoring_pb2 as wire
+
+# What a ScoreRequest says of its candidates, apart from its other fields: the bytes of these, then kinds, ids and
+# categories of the candidates, and how many bytes the longest text among them has.
+Split = tuple[bytes, list[int], list[str], list[str], int]
+
+try:
+    from scoring.compiled_wire import split_candidates, write
+except ImportError:  # where there is no C compiler the protobuf library does all of it
+
+    def split_candidates(data: bytes) -> Split | None:
+        """Leave all to the library."""
+        return None
+
+    def write(answer: Answer) -> bytes | None:
+        """Leave it to the library."""
+        return None
+
 
 _STATUS = {
     status.name.removeprefix("STATUS_").lower(): status.number for status in wire.Result.Status.DESCRIPTOR.values
 }
 
 _KIND = {CATEGORY: wire.CANDIDATE_KIND_CATEGORY, ITEM: wire.CANDIDATE_KIND_ITEM}
-_KIND_OF = {number: kind for kind, number in _KIND.items()}
+_KIND_OF: dict[int, str] = {number: kind for kind, number in _KIND.items()}
 
 
-def read_request(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> ScoreRequest:
+class Asked(NamedTuple):
+    """A ScoreRequest whose candidates, if any, are columns: what each says, in their order.
+
+    message    all other fields
+    longest    bytes of the longest id or category
+    """
+
+    message: wire.ScoreRequest
+    kinds: Sequence[int]
+    ids: Sequence[str]
+    categories: Sequence[str]
+    longest: int
+
+
+def parse_request(data: bytes) -> Asked:
+    """What the bytes of a ScoreRequest say. Raises DecodeError if they are none."""
+    split = split_candidates(data)
+    if split is not None:
+        others, kinds, ids, categories, longest = split
+        return Asked(wire.ScoreRequest.FromString(others), kinds, ids, categories, longest)
+    message = wire.ScoreRequest.FromString(data)
+    named = list(message.candidates)
+    ids, categories = [each.id for each in named], [each.category for each in named]
+    longest = max((len(text.encode()) for text in (*ids, *categories)), default=0)
+    return Asked(message, [each.kind for each in named], ids, categories, longest)
+
+
+def read_request(asked: Asked, pseudonyms: Pseudonyms) -> ScoreRequest:
     """The request, with the user behind a pseudonym.
 
     Raises BadInput that names the field, what is wrong with it and what to send instead.
     """
+    message = asked.message
     if message.top_k < 0:
         raise BadInput(f"top_k is {message.top_k}; send how many to answer, or 0 for all")
     moment = message.moment
     which = moment.WhichOneof("offset")
     if which == "utc_offset_s" and abs(moment.utc_offset_s) > MAX_UTC_OFFSET_S:
         raise BadInput("moment.utc_offset_s must be within ±18 hours, in seconds")
-    kind, ids, categories = _candidates(message.candidates)
+    kind, ids, categories = _candidates(asked)
     return ScoreRequest(
         user_id=_pseudonym(message, pseudonyms),
         ids=ids,
@@ -50,7 +97,13 @@ def read_request(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> ScoreReq
     )
 
 
-def write_answer(answer: Answer) -> wire.ScoreResponse:
+def write_answer(answer: Answer) -> bytes:
+    """The bytes of the answer's message."""
+    written = write(answer)
+    return answer_message(answer).SerializeToString() if written is None else written
+
+
+def answer_message(answer: Answer) -> wire.ScoreResponse:
     """The answer as a message."""
     response = wire.ScoreResponse(
         request_id=answer.request_id,
@@ -90,28 +143,48 @@ def _pseudonym(message: wire.ScoreRequest, pseudonyms: Pseudonyms) -> str:
     return pseudonyms.user(raw) if which == "user_id" else pseudonyms.anonymous(raw)
 
 
-def _candidates(candidates: Sequence[wire.Candidate]) -> tuple[str, tuple[str, ...], dict[str, str]]:
+def _candidates(asked: Asked) -> tuple[str, tuple[str, ...], dict[str, str]]:
     """The kind that all are of, their ids, and {item: category} where that is said."""
-    found: dict[str, str] = {}
-    if len(candidates) > MAX_CANDIDATES:
+    if len(asked.ids) > MAX_CANDIDATES:
         raise BadInput(f"a request may name {MAX_CANDIDATES} candidates; split it")
-    kind = candidates[0].kind if candidates else wire.CANDIDATE_KIND_CATEGORY
-    for place, candidate in enumerate(candidates):
+    kind = asked.kinds[0] if asked.kinds else wire.CANDIDATE_KIND_CATEGORY
+    if not _are_right(asked, kind):
+        _refuse_candidates(asked, kind)
+    stated = zip(asked.ids, asked.categories, strict=True) if any(asked.categories) else ()
+    return _KIND_OF[kind], tuple(asked.ids), {each: category for each, category in stated if category}
+
+
+def _are_right(asked: Asked, kind: int) -> bool:
+    """Whether nothing is wrong with any candidate, seen without looking at them one by one."""
+    _, kinds, ids, categories, longest = asked
+    return (
+        kind in _KIND_OF
+        and kinds.count(kind) == len(kinds)
+        and all(ids)
+        and len(set(ids)) == len(ids)
+        and longest <= MAX_ID_BYTES
+        and not (kind == wire.CANDIDATE_KIND_CATEGORY and any(categories))
+    )
+
+
+def _refuse_candidates(asked: Asked, kind: int) -> None:
+    """Say what is wrong with the first candidate that is not as it must be."""
+    found = set()
+    for place, (own, name, category) in enumerate(zip(asked.kinds, asked.ids, asked.categories, strict=True)):
         where = f"candidates[{place}]"
-        if candidate.kind not in _KIND_OF:
+        if own not in _KIND_OF:
             raise BadInput(f"{where}.kind must be CANDIDATE_KIND_CATEGORY or CANDIDATE_KIND_ITEM")
-        if candidate.kind != kind:
+        if own != kind:
             raise BadInput(
                 f"{where} is of another kind than those before it; send items and categories in two requests"
             )
-        if not _short(f"{where}.id", candidate.id):
+        if not _short(f"{where}.id", name):
             raise BadInput(f"{where}.id is empty; send the item's or category's")
-        if candidate.id in found:
+        if name in found:
             raise BadInput(f"{where} is there twice; send each candidate once")
-        found[candidate.id] = _short(f"{where}.category", candidate.category)
-        if candidate.category and kind == wire.CANDIDATE_KIND_CATEGORY:
+        found.add(name)
+        if _short(f"{where}.category", category) and kind == wire.CANDIDATE_KIND_CATEGORY:
             raise BadInput(f"{where}.category is for items; of a category send the id only")
-    return _KIND_OF[kind], tuple(found), {each: category for each, category in found.items() if category}
 
 
 def _short(name: str, text: str, most: int = MAX_ID_BYTES) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behavior.errors import BadInput
-from deployment.zone import offsets_at, zone
+from deployment.zone import offset_at, offsets_at, zone
 
 SECOND = 10**6
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,6 +67,7 @@ def test_any_instants_in_any_order(name: str, t: list[int]) -> None:
     found = offsets_at(name, np.array([*t, *t], dtype=np.int64))
     assert found.dtype == np.int64
     assert found.tolist() == [expected(name, instant) for instant in t] * 2
+    assert [offset_at(name, instant) for instant in t] == found[: len(t)].tolist()
 
 
 def test_no_instants_have_no_offsets() -> None:

@@ -23,13 +23,14 @@ from deployment.bundle_store import BundleStore
 from deployment.bundles import bundles_at
 from deployment.clock import AsyncClock
 from deployment.generations import Plans
-from scoring.answer import Answer, Ranked
+from scoring.answer import Answer
 from scoring.factors import FACTORS
 from scoring.journal import Journal
 from scoring.log_writer import LogWriter
 from scoring.memory import Held, Memory
 from scoring.model import load_bundle
 from scoring.placements import Placement, Placements
+from scoring.ranking import Ranked
 from scoring.request import ScoreRequest
 from scoring.score import Scoring, score
 from scoring.states import States

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.answer import Scored, rank
 from scoring.candidates import Candidates
 from scoring.diversity import diversified
 from scoring.placements import OF_REQUEST, Diversity
+from scoring.ranking import Scored, rank
 from scoring.standing import Standing
 
 
@@ -57,5 +57,5 @@ def test_mixing_changes_places_and_no_score(relevance: float, ids: str) -> None:
     assert {each.id: (each.score, each.relevance_position) for each in ranked} == {
         "a": (3.0, 1), "b": (2.0, 2), "c": (1.0, 3), "d": (0.0, 4),
     }  # fmt: skip
-    assert scored.ranked(2, {}, Standing(), Diversity(relevance)) == ranked[:2]
+    assert list(scored.ranked(2, {}, Standing(), Diversity(relevance))) == list(ranked)[:2]
     assert [each.relevance_position for each in scored.ranked(3, {}, Standing())] == [1, 2, 3]

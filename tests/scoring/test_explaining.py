@@ -149,8 +149,7 @@ def assert_equal(explanation: Explanation, answer: Answer) -> None:
         "vector", "margins", "propensities", "factors", "scores", "order"
     ]  # fmt: skip
     assert all(each.equal for each in explanation.retraced.checks), explanation.retraced.checks
-    made = [msgspec.structs.asdict(each) if isinstance(each, msgspec.Struct) else each for each in answer.ranked]
-    for one, other in zip(explanation.retraced.ranked, made, strict=True):
+    for one, other in zip(explanation.retraced.ranked, answer.ranked, strict=True):
         assert (one.id, one.category, one.score, one.addends) == (other.id, other.category, other.score, other.addends)
         assert (one.margin, one.residual, one.propensity, one.vector) == (
             other.margin, other.residual, other.propensity, other.vector

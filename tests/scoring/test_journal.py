@@ -13,10 +13,11 @@ from scoring import journal as journals
 from scoring.answer import Answer
 from scoring.journal import Journal
 from scoring.log_writer import Offer
+from tests.scoring.rankings import ranking_of
 
 
 def answer(number: int, user: str = "k1-u") -> Answer:
-    return Answer(f"r{number}", user, None, 1000 + number, 0, 0, "b", "purchase_7d", None, 0, (), ())
+    return Answer(f"r{number}", user, None, 1000 + number, 0, 0, "b", "purchase_7d", None, 0, ranking_of(), ())
 
 
 class Kept:

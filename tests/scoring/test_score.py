@@ -20,12 +20,13 @@ from deployment.bundles import bundles_at
 from deployment.clock import AsyncClock
 from deployment.generations import Plans
 from scoring import learner, metrics
-from scoring.answer import Answer, propensity_of
+from scoring.answer import Answer
 from scoring.journal import Journal
 from scoring.learner import Weights
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
 from scoring.model import load_bundle
+from scoring.ranking import propensity_of
 from scoring.request import ScoreRequest
 from scoring.score import Scoring, score
 from scoring.states import States
@@ -163,7 +164,7 @@ def test_ranked_by_score_and_ties_by_id(online: Online) -> None:
     assert order == sorted(order)
     assert [each.category for each in answer.ranked if each.category in unheard] == sorted(unheard)
     best = ask(online, ScoreRequest(USER, (*unheard, *CATEGORIES), top_k=2))
-    assert [each.category for each in best.ranked] == [each.category for each in answer.ranked[:2]]
+    assert [each.category for each in best.ranked] == [each.category for each in list(answer.ranked)[:2]]
 
 
 def test_without_candidates_the_popular_categories_are_ranked(online: Online) -> None:

@@ -69,10 +69,9 @@ def test_what_is_known_and_what_is_not() -> None:
     """The category of an item as the events said it, and marks for what no event was about."""
     standing = standing_of(WORLD)
     assert [standing.category_of(each) for each in ("green", "odd", "new")] == ["TEA", "", ""]
-    assert standing.marks("item", "green", "TEA") == ()
-    assert standing.marks("item", "new", "TEA") == ("unknown_item",)
-    assert standing.marks("item", "odd", "") == ("unknown_category",)
-    assert standing.marks("category", "new", "new") == ("unknown_category",)
+    marks = standing.marks("item", ["green", "new", "odd", "new"], ["TEA", "TEA", "", ""])
+    assert marks == [(), ("unknown_item",), ("unknown_category",), ("unknown_item", "unknown_category")]
+    assert standing.marks("category", ["TEA", "new"], ["TEA", "new"]) == [(), ("unknown_category",)]
 
 
 @pytest.mark.parametrize("empty", [Standing(), standing_of(Snapshot(START, Plan([]), {}))])
@@ -81,5 +80,5 @@ def test_nothing_known_is_0_and_no_mark(empty: Standing) -> None:
     assert not any(empty.popular.values())
     for kind in ("category", "item"):
         assert empty.popularity(kind, ["a", "b"], ["c", ""]).tolist() == [0.0, 0.0]
-        assert empty.marks(kind, "a", "c") == ()
+        assert empty.marks(kind, ["a"], ["c"]) == [()]
     assert np.isfinite(empty.shares_of(["a"])).all()
