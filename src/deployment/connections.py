@@ -18,6 +18,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from behavior.errors import BadInput
+from deployment.conversation import Conversation
 from deployment.settings import Settings
 
 # Longer than any XREAD blocks; a Redis that is silent for longer is down.
@@ -60,6 +61,16 @@ def connect_serving(settings: Settings) -> "redis.asyncio.Redis":
     Raises BadInput if the settings name no Redis.
     """
     return open_async(_url(settings), cluster=settings.redis_cluster)
+
+
+def connect_reading(settings: Settings) -> "Conversation | redis.asyncio.Redis":
+    """What the request path asks with: a conversation with one Redis, or a client of a cluster; waits as boundedly.
+
+    Raises BadInput if the settings name no Redis.
+    """
+    if settings.redis_cluster:
+        return connect_serving(settings)
+    return Conversation(_url(settings), SERVING_TIMEOUT_S)
 
 
 def open_blocking(url: str, *, cluster: bool, timeout_s: float = CONSUMER_TIMEOUT_S) -> "redis.Redis":

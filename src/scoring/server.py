@@ -22,7 +22,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from behavior.errors import BadInput, Unavailable
 from deployment.bundles import Bundles
 from deployment.clock import AsyncClock, replay_key
-from deployment.connections import PASSING, connect, connect_serving
+from deployment.connections import PASSING, connect, connect_reading, connect_serving
 from deployment.generations import Plans
 from deployment.journal_seal import JournalSeal
 from deployment.keys import Keys
@@ -102,8 +102,8 @@ class Server:
         Raises BadInput if the port is taken.
         """
         client = connect_serving(self._settings)
-        # Connections of their own: what waits to be written on a slow Redis never keeps an answer from being read.
-        reading = connect_serving(self._settings)
+        # A connection of its own: what waits to be written on a slow Redis never keeps an answer from being read.
+        reading = connect_reading(self._settings)
         try:
             await self._serve(self._furnished(client, reading), stopping, started)
         finally:
