@@ -11,10 +11,11 @@ a lock, a reader in Python. A cluster has no one connection to hold; there redis
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple, Self, cast
 
 import hiredis
@@ -32,10 +33,11 @@ Late = Callable[[Any], None]
 
 
 class Question(NamedTuple):
-    """The bytes that ask, and which replies come before the one that is the answer."""
+    """The bytes that ask, how many replies come, and what makes the answer of them; it raises InvalidResponse."""
 
     packed: bytes
-    heralds: Sequence[bytes] = ()
+    replies: int
+    answer: Callable[[list[Any]], Any]
 
 
 def packed(*command: Any) -> bytes:
@@ -49,16 +51,17 @@ def packed(*command: Any) -> bytes:
 
 def question(*command: Any) -> Question:
     """One command; its reply is the answer."""
-    return Question(packed(*command))
+    return Question(packed(*command), 1, itemgetter(0))
 
 
 def at_once(*commands: bytes) -> Question:
-    """Packed commands of one instant; the list of their replies is the answer.
+    """Packed commands of one instant; the list of their replies is the answer, or the first error among them."""
+    return Question(b"".join((_MULTI, *commands, _EXEC)), len(commands) + 2, _of_one_instant)
 
-    >>> at_once(packed("PING"), packed("PING")).heralds
-    [b'OK', b'QUEUED', b'QUEUED']
-    """
-    return Question(b"".join((_MULTI, *commands, _EXEC)), [b"OK", *(b"QUEUED" for _ in commands)])
+
+def apart(*commands: bytes) -> Question:
+    """Packed commands that have nothing to do with each other; the list of replies is the answer, errors among them."""
+    return Question(b"".join(commands), len(commands), list)
 
 
 class Conversation:
@@ -197,7 +200,7 @@ class _Talk(asyncio.Protocol):
             protocolError=redis.InvalidResponse, replyError=DefaultParser.parse_error, notEnoughData=_MORE
         )
         self._waiting: deque[_Asked] = deque()
-        self._before: list[Any] = []
+        self._replies: list[Any] = []
         self._watch: asyncio.TimerHandle | None = None
         self.is_open = False
 
@@ -243,14 +246,11 @@ class _Talk(asyncio.Protocol):
     def _take(self, reply: Any) -> None:
         if not self._waiting:
             raise redis.InvalidResponse("Redis has said what nobody asked for")
-        heralds = self._waiting[0].question.heralds
-        if len(self._before) < len(heralds):
-            self._before.append(reply)
-            return
-        if heralds:
-            reply = _of_one_instant(heralds, self._before, reply)
-            self._before = []
-        self._waiting.popleft().settle(reply)
+        asked = self._waiting[0].question
+        self._replies.append(reply)
+        if len(self._replies) == asked.replies:
+            answer, self._replies = asked.answer(self._replies), []
+            self._waiting.popleft().settle(answer)
 
     def _look(self) -> None:
         """Close if the oldest question has waited for too long, else look again when it will have."""
@@ -264,22 +264,20 @@ class _Talk(asyncio.Protocol):
             self._watch = self._loop.call_later(left_s, self._look)
 
 
-def _of_one_instant(heralds: Sequence[bytes], before: Sequence[Any], answer: Any) -> Any:
-    """The answer to commands of one instant, or the first error among the replies.
-
-    Raises redis.InvalidResponse if they are none to such a question.
-    """
-    in_step = before == heralds and isinstance(answer, list) and len(answer) == len(heralds) - 1
-    replies = answer if in_step else (*before, answer)
-    for each in replies:
-        if isinstance(each, Exception):
-            return each
+def _of_one_instant(replies: list[Any]) -> Any:
+    """What EXEC has answered, or the first error of all. Raises redis.InvalidResponse if it is no such answer."""
+    *before, answer = replies
+    in_step = before == [b"OK", *[b"QUEUED"] * (len(before) - 1)] and isinstance(answer, list)
+    in_step = in_step and len(answer) == len(before) - 1
+    for told in answer if in_step else replies:
+        if isinstance(told, Exception):
+            return told
     if not in_step:
         raise redis.InvalidResponse("Redis has answered another question than the one that was asked")
     return answer
 
 
-def _fail(waiting: "Sequence[_Asked] | deque[_Asked]", error: Exception) -> None:
+def _fail(waiting: "Iterable[_Asked]", error: Exception) -> None:
     # One of its own for each: what is raised in many places would gather the traces of all of them.
     for asked in waiting:
         asked.settle(copy(error))

@@ -6,7 +6,7 @@ what is read handed over late.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -72,7 +72,7 @@ class _Pattern:
     before: bytes
     key: bytes
     after: bytes
-    heralds: Sequence[bytes]
+    whole: Question
 
     @classmethod
     def of(cls, keys: Keys, partition: int, generation: int) -> "_Pattern":
@@ -83,11 +83,11 @@ class _Pattern:
             packed("HGETALL", key),
         )
         before, after = whole.packed.split(b"%d\r\n%b" % (len(key), key))
-        return cls(before, key, after, whole.heralds)
+        return cls(before, key, after, whole)
 
     def of_user(self, user_id: str) -> Question:
         key = self.key + user_id.encode()
-        return Question(b"%b%d\r\n%b%b" % (self.before, len(key), key, self.after), self.heralds)
+        return self.whole._replace(packed=b"%b%d\r\n%b%b" % (self.before, len(key), key, self.after))
 
 
 class _ByScript:

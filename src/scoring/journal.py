@@ -1,9 +1,10 @@
 """What was answered, on its way to the log: recorded after the answer, never in its way.
 
 A bounded queue and one task that empties it: what has come together meanwhile goes to all its partitions in one round
-trip, and to Redis's disk in one go. Nobody waits for that, so while answers come fast it happens PAUSE_S apart: an entry
-that goes with thirty others costs us a fourth, and Redis a third, of one that goes alone. When the queue is full or the log does not take an entry, the entry is lost, and the loss is counted by its
-reason: the learner learns less, nobody waits.
+trip, and to Redis's disk in one go. Nobody waits for that, so while answers come fast it happens PAUSE_S apart: an
+entry that goes with thirty others costs us a fourth, and Redis a third, of one that goes alone. When the queue is full
+or the log does not take an entry, the entry is lost, and the loss is counted by its reason: the learner learns less,
+nobody waits.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ import pytest
 from behavior.errors import Unavailable
 from behavior.event import HOUR_US, MINUTE_US
 from deployment.clock import AsyncClock, Clock, advance
-from deployment.connections import connect_reading, open_blocking
+from deployment.connections import converse, open_blocking
 from deployment.generations import Plans
 from deployment.keys import Keys
 from deployment.settings import Settings
@@ -78,7 +78,7 @@ def asked(settings: Settings, ask: Callable[[Asking], Awaitable[Any]]) -> Any:
     """What `ask` makes of it on an event loop; afterwards no read goes on."""
 
     async def run() -> Any:
-        async with connect_reading(settings) as client:
+        async with converse(settings) as client:
             asking = Asking(settings, client)
             made = await ask(asking)
             while asking.states.given_up:
