@@ -72,7 +72,7 @@ class _Pattern:
     before: bytes
     key: bytes
     after: bytes
-    whole: Question
+    answered: tuple[int, Callable[[list[Any]], Any]]
 
     @classmethod
     def of(cls, keys: Keys, partition: int, generation: int) -> "_Pattern":
@@ -83,11 +83,11 @@ class _Pattern:
             packed("HGETALL", key),
         )
         before, after = whole.packed.split(b"%d\r\n%b" % (len(key), key))
-        return cls(before, key, after, whole)
+        return cls(before, key, after, whole[1:])
 
     def of_user(self, user_id: str) -> Question:
         key = self.key + user_id.encode()
-        return self.whole._replace(packed=b"%b%d\r\n%b%b" % (self.before, len(key), key, self.after))
+        return Question(b"%b%d\r\n%b%b" % (self.before, len(key), key, self.after), *self.answered)
 
 
 class _ByScript:

@@ -124,7 +124,7 @@ class Server:
         plans, bundles = Plans(keys), Bundles.of(settings)
         memory = Memory(
             client, keys, plans, bundles, settings.residual_bound, metrics.load_timed,
-            lambda _: metrics.BUNDLES_REFUSED.inc(), settings.target, self._placements,
+            lambda _: metrics.BUNDLES_REFUSED.inc(), settings.target, self._placements, recording,
         )  # fmt: skip
         states = metrics.TimedStates(reading, keys, plans)
         recall = Recall(Circuits.of(settings.partitions, cluster=settings.redis_cluster))
