@@ -1,6 +1,6 @@
 """One connection to one Redis over which many ask at once: questions go out as they are asked, answers come in turn.
 
-    ask ──▶ sent at once, in one packet with whatever else is asked in this turn of the event loop
+    ask ──▶ sent at once; uvloop sends what is asked in one turn of the event loop together
             answered in the order asked ──▶ to who waits, or to who has given up and takes it late
     no answer for a while, or a reply out of step ──▶ the connection is closed, and what waits on it fails
     the next question ──▶ connects anew, once for all that ask meanwhile
@@ -139,12 +139,12 @@ class Conversation:
         try:
             async with asyncio.timeout(self._timeout_s):
                 outcome = await self._greeted()
+        except redis.RedisError as error:
+            outcome = error
         except TimeoutError:
             outcome = redis.TimeoutError(f"Redis at {self._address} has not taken a connection in time")
-        except OSError as error:
+        except Exception as error:  # an OSError, or whatever it is: nobody may be left waiting
             outcome = redis.ConnectionError(f"cannot connect to Redis at {self._address} ({error})")
-        except Exception as error:  # whatever it is: nobody may be left waiting
-            outcome = error
         finally:
             self._connecting = None
             pending, self._pending = self._pending, []
@@ -215,7 +215,10 @@ class _Talk(asyncio.Protocol):
             asked.settle(_closed())
             return
         self._waiting.append(asked)
-        self._transport.write(asked.question.packed)
+        try:
+            self._transport.write(asked.question.packed)
+        except RuntimeError:  # what uvloop says of a connection that was reset, until it tells that it is lost
+            return
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout_s, self._look)
 

@@ -187,6 +187,23 @@ def test_no_bytes_break_anything(said: list[bytes], together: bool) -> None:
     asyncio.run(run())
 
 
+def test_a_connection_that_is_lost_in_this_turn_of_the_loop_is_a_lost_one() -> None:
+    """uvloop's transport refuses to write before it tells that the connection is lost."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        talk = conversations._Talk(loop, 10.0)
+        talk.connection_made(_Reset())
+        asked = conversations._Asked(question("PING"), loop.create_future(), loop.time())
+        talk.send(asked)
+        assert not asked.settled
+        talk.connection_lost(ConnectionResetError("reset"))
+        with pytest.raises(redis.ConnectionError, match="reset"):
+            await asked.answer
+
+    asyncio.run(run())
+
+
 class _Nowhere:
     """A transport that takes everything."""
 
@@ -195,6 +212,14 @@ class _Nowhere:
 
     def abort(self) -> None:
         """Nothing."""
+
+
+class _Reset(_Nowhere):
+    """A transport that takes nothing any more."""
+
+    def write(self, data: bytes) -> None:
+        """Refused."""
+        raise RuntimeError("the handler is closed")
 
 
 # ------------------------------------------------------------------------------------------------------ who has gone
