@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import msgspec
 import numpy as np
-from redis.exceptions import NoScriptError
 
 from behavior.column import Column
 from behavior.finals import finalise
@@ -20,14 +19,14 @@ from behavior.snapshot_rows import unpack_rows
 from deployment.generations import FIRST
 from deployment.keys import Keys
 
-_USER = """
+USER = """
 local generation = redis.call('HGET', KEYS[1], 'generation') or '1'
 if generation ~= ARGV[1] then return {generation} end
 local offset = redis.call('HGET', KEYS[2], 'offset') or '0'
 if #ARGV == 1 then return {generation, offset, redis.call('HGETALL', KEYS[3])} end
 return {generation, offset, redis.call('HMGET', KEYS[3], unpack(ARGV, 2))}
 """
-_USER_SHA = sha1(_USER.encode(), usedforsecurity=False).hexdigest()
+USER_SHA = sha1(USER.encode(), usedforsecurity=False).hexdigest()
 # Lua's stack bounds the arguments of one call.
 _ROWS = """
 local generation = redis.call('HGET', KEYS[1], 'generation') or '1'
@@ -63,21 +62,11 @@ class UserRead:
 
 def ask_user(client: Any, keys: Keys, generation: int, user_id: str, fields: Sequence[bytes] = ()) -> Any:
     """Ask, or queue on a pipeline, the question for a user's hash, or for some fields of it."""
-    return client.execute_command("EVAL", _USER, *_user_arguments(keys, generation, user_id, fields))
+    return client.execute_command("EVAL", USER, *user_arguments(keys, generation, user_id, fields))
 
 
-async def read_user(client: Any, keys: Keys, generation: int, user_id: str) -> UserRead:
-    """A user's whole hash, within an event loop, by the script's hash once the server knows it. Raises Moved."""
-    arguments = _user_arguments(keys, generation, user_id, ())
-    try:
-        answer = await client.execute_command("EVALSHA", _USER_SHA, *arguments)
-    except NoScriptError:
-        answer = await client.execute_command("EVAL", _USER, *arguments)
-    found = user_read(answer, generation)
-    return UserRead(found.offset, dict(zip(found.fields[::2], found.fields[1::2], strict=True)))
-
-
-def _user_arguments(keys: Keys, generation: int, user_id: str, fields: Sequence[bytes]) -> tuple[Any, ...]:
+def user_arguments(keys: Keys, generation: int, user_id: str, fields: Sequence[bytes]) -> tuple[Any, ...]:
+    """The arguments of the script USER that ask for a user's hash, or for some fields of it."""
     number = keys.partition_of(user_id)
     names = (keys.meta(number), keys.place(number, generation), keys.user(number, generation, user_id))
     return 3, *names, generation, *fields

@@ -6,6 +6,7 @@ MULTI, `eval` in a pipeline, XREAD of several streams.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from behavior.errors import BadInput
+from deployment.conversation import Conversation, apart, packed
 from deployment.settings import Settings
 
 # Longer than any XREAD blocks; a Redis that is silent for longer is down.
@@ -60,6 +62,36 @@ def connect_serving(settings: Settings) -> "redis.asyncio.Redis":
     Raises BadInput if the settings name no Redis.
     """
     return open_async(_url(settings), cluster=settings.redis_cluster)
+
+
+def converse(settings: Settings) -> "Conversation | redis.asyncio.Redis":
+    """What an event loop asks with that answers many requests: a conversation with one Redis, or a cluster's client.
+
+    It waits as boundedly as that of `connect_serving`. Raises BadInput if the settings name no Redis.
+    """
+    if settings.redis_cluster:
+        return connect_serving(settings)
+    return Conversation(_url(settings), SERVING_TIMEOUT_S)
+
+
+async def ask_each(client: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    """The reply to each of some commands, or Redis's refusal, in one round trip; the client is either of `converse`.
+
+    Raises what PASSING names if nothing is answered.
+    """
+    if not commands:
+        return []
+    if isinstance(client, Conversation):
+        return cast("list[Any]", await client.ask(apart(*(packed(*command) for command in commands))))
+    if len(commands) == 1:  # how long a cluster's client waits is bounded for commands only, not for pipelines
+        try:
+            return [await client.execute_command(*commands[0])]
+        except redis.ResponseError as error:
+            return [error]
+    async with client.pipeline(transaction=False) as together:
+        for command in commands:
+            together.execute_command(*command)
+        return cast("list[Any]", await together.execute(raise_on_error=False))
 
 
 def open_blocking(url: str, *, cluster: bool, timeout_s: float = CONSUMER_TIMEOUT_S) -> "redis.Redis":

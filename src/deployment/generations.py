@@ -63,6 +63,10 @@ class Plans:
         plan = self._known.get(generation)
         return plan or self._remember(generation, await client.get(self._keys.plan(generation)))
 
+    def known(self, generation: int) -> Plan | None:
+        """The generation's plan if it has been read before."""
+        return self._known.get(generation)
+
     def forget(self) -> None:
         """Read every plan anew: Redis was lost, and the next deployment in it counts its generations from the start."""
         self._known.clear()

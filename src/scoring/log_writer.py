@@ -13,7 +13,6 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from behavior import event as events
@@ -21,7 +20,7 @@ from behavior import served as served_entries
 from behavior.errors import Unavailable
 from behavior.event import HOUR_US, MINUTE_US, Event
 from behavior.served import EVENT_ENTRY, SERVED_ENTRY, Served
-from deployment.connections import UNANSWERED, is_silence
+from deployment.connections import UNANSWERED, ask_each, is_silence
 from deployment.keys import Keys
 from scoring.circuit import Circuit, Circuits
 
@@ -100,6 +99,7 @@ def offer_dropped(purpose: str) -> Offer:
 class LogWriter:
     """Appends to the log, inside an event loop.
 
+    client              as `converse` gives it
     lateness_horizon_h  how old an event may be at admission, and how long dead letters are kept, in hours
     dead_letters        how many dead letters a partition keeps
     check_room          raises Unavailable while nothing may be written; called before every append, without I/O
@@ -109,7 +109,7 @@ class LogWriter:
 
     def __init__(
         self,
-        client: "redis.asyncio.Redis",
+        client: Any,
         keys: Keys,
         lateness_horizon_h: int,
         dead_letters: int = 1000,
@@ -117,7 +117,6 @@ class LogWriter:
         circuits: Circuits | None = None,
     ) -> None:
         self._client = client
-        self._append = client.register_script(APPEND)
         self._keys = keys
         self._horizon_us = lateness_horizon_h * HOUR_US
         self._dead_letters = dead_letters
@@ -149,10 +148,14 @@ class LogWriter:
         its offers, those that did left out. Raises Unavailable if nothing may be written, or nothing was answered.
         """
         self._check_room()
-        runs = {number: self._command(number, said, now) for number, (said, now) in offers.items()}
-        answers = await self._together("EVALSHA", _APPEND_SHA, runs)
-        unknown = {number: runs[number] for number, each in answers.items() if isinstance(each, NoScriptError)}
-        answers |= await self._together("EVAL", APPEND, unknown)
+        runs = {
+            number: self._arguments(number, said, [b""] * len(said), now, complete=False)
+            for number, (said, now) in offers.items()
+        }
+        try:
+            answers = dict(zip(runs, await self._ran(list(runs.values())), strict=True))
+        except UNANSWERED as error:
+            raise Unavailable(f"the log could not take entries ({type(error).__name__})") from error
         failed: dict[int, Unavailable] = {}
         for number, answer in answers.items():
             if answer == _MOVING:
@@ -161,24 +164,24 @@ class LogWriter:
                 failed[number] = Unavailable(f"the log could not take entries ({type(answer).__name__})")
         return failed
 
-    def _command(self, partition: int, offers: Sequence[Offer], now: int) -> tuple[Any, ...]:
+    def _arguments(
+        self, partition: int, offers: Sequence[Offer], letters: Sequence[bytes], now: int, *, complete: bool
+    ) -> list[Any]:
+        """Of one run of the script, beginning with the number of its keys."""
         keys = _names(self._keys, partition, offers)
-        said = (part for offer in offers for part in (offer.what, offer.client_time, offer.body, b""))
-        return len(keys), *keys, now, self._horizon_us, self._dead_letters, 0, *said
+        arguments = [len(keys), *keys, now, self._horizon_us, self._dead_letters, int(complete)]
+        for offer, letter in zip(offers, letters, strict=True):
+            arguments += (offer.what, offer.client_time, offer.body, letter)
+        return arguments
 
-    async def _together(self, command: str, script: str, runs: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
-        if not runs:
-            return {}
-        try:
-            # redis-py gives the asynchronous pipelines of one server and of a cluster no common type.
-            together: Any = self._client.pipeline(transaction=False)
-            async with together:
-                for arguments in runs.values():
-                    together.execute_command(command, script, *arguments)
-                answers = await together.execute(raise_on_error=False)
-        except UNANSWERED as error:
-            raise Unavailable(f"the log could not take entries ({type(error).__name__})") from error
-        return dict(zip(runs, answers, strict=True))
+    async def _ran(self, runs: Sequence[list[Any]]) -> list[Any]:
+        """What each run of the script answers, or its error, in one round trip; by its text where it is not known."""
+        answers = await ask_each(self._client, [("EVALSHA", _APPEND_SHA, *run) for run in runs])
+        unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        again = await ask_each(self._client, [("EVAL", APPEND, *runs[place]) for place in unknown])
+        for place, answer in zip(unknown, again, strict=True):
+            answers[place] = answer
+        return answers
 
     def _letter(self, offer: Offer, now: int) -> bytes:
         """The letter of an offer that is rejected, or may be; no bytes for any other."""
@@ -194,15 +197,14 @@ class LogWriter:
     async def _run(
         self, partition: int, offers: Sequence[Offer], letters: Sequence[bytes], now: int, *, complete: bool
     ) -> list[Fate]:
-        args: list[bytes | int] = [now, self._horizon_us, self._dead_letters, int(complete)]
-        for offer, letter in zip(offers, letters, strict=True):
-            args += (offer.what, offer.client_time, offer.body, letter)
         circuit = Circuit() if self._circuits is None else self._circuits.of_partition(partition)
         began = time.monotonic()
         if not circuit.allows(began):
             raise Unavailable("the log does not answer at the moment; try again")
         try:
-            raw: Any = await self._append(keys=_names(self._keys, partition, offers), args=args)
+            (raw,) = await self._ran([self._arguments(partition, offers, letters, now, complete=complete)])
+            if isinstance(raw, Exception):
+                raise raw
         except asyncio.CancelledError:  # the caller's deadline was shorter than Redis's
             if time.monotonic() - began >= _FAIR_S:
                 circuit.failed(time.monotonic())

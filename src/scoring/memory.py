@@ -15,6 +15,7 @@ from behavior.manifest import check_features
 from behavior.personas import Personas
 from behavior.plan import Plan
 from deployment.bundles import DEFAULT_TARGET, Bundles
+from deployment.connections import ask_each
 from deployment.generations import GENERATION, PARTITIONS, Plans
 from deployment.keys import Keys
 from deployment.snapshot import Snapshot
@@ -67,6 +68,7 @@ class Memory:
     refused   called with the id of each bundle that could not be taken
     target    whose current bundle is held
     placements   what keeps the file of placements up to date
+    asking       asks what each poll asks, as `converse` gives it; the client if there is none
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class Memory:
         refused: Callable[[str], None] = lambda bundle_id: None,
         target: str = DEFAULT_TARGET,
         placements: HeldPlacements | None = None,
+        asking: Any = None,
     ) -> None:
         self._client = client
+        self._asking = asking or client
         self._keys = keys
         self._plans = plans
         self._bundles = bundles
@@ -125,8 +129,7 @@ class Memory:
         A bundle or a file of placements that is refused leaves the one before in place. Raises redis.RedisError if
         Redis does not answer.
         """
-        found = await _answer(self._client.hmget(self._keys.deployment(), GENERATION, PARTITIONS))
-        generation, partitions = found
+        generation, partitions = await self._ask("HMGET", self._keys.deployment(), GENERATION, PARTITIONS)
         if partitions is not None and int(partitions) != self._keys.partitions:
             self._parts, self._moved_to = _Parts(), int(partitions)
         elif generation is not None:
@@ -139,6 +142,12 @@ class Memory:
         else:
             self._plans.forget()
         await self._refresh_residuals()
+
+    async def _ask(self, *command: Any) -> Any:
+        (answer,) = await ask_each(self._asking, [command])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def _plan(self, generation: int) -> Plan:
         """The plan of a generation; what was served under the one before must fit it too, or is not served any more."""
@@ -189,7 +198,7 @@ class Memory:
     async def _refresh_snapshot(self, generation: int, plan: Plan) -> None:
         parts = self._parts
         serving = parts.snapshot if generation == parts.generation else None
-        version = await _answer(self._client.hget(self._keys.snapshot(generation), "s"))
+        version = await self._ask("HGET", self._keys.snapshot(generation), "s")
         if version is None or (serving is not None and int(version) == serving.s):
             return
         snapshot = None
@@ -206,7 +215,7 @@ class Memory:
             self._parts = replace(self._parts, generation=generation, snapshot=snapshot, standing=standing)
 
     async def _refresh_residuals(self) -> None:
-        data = await _answer(self._client.get(self._keys.learner("weights")))
+        data = await self._ask("GET", self._keys.learner("weights"))
         if data != self._weights:
             self._weights = data
             self._parts = replace(self._parts, residuals=Residuals.of(learner.decode(data), self._bound))

@@ -19,7 +19,7 @@ from scoring.journal import Journal
 from scoring.memory import Held
 from scoring.model import Bundle, load_bundle
 from scoring.stages import timed, timed_async
-from scoring.states import ReadState, States
+from scoring.states import Late, ReadState, States, no_matter
 
 REQUESTS = Counter("opportune_requests_total", "Calls answered.", ["method", "code"])
 EVENTS = Counter("opportune_events_total", "Events answered by Track.", ["result", "reason"])
@@ -54,9 +54,9 @@ class TimedStates(States):
     """States whose reads are timed."""
 
     @timed_async("state")
-    async def read(self, user_id: str) -> ReadState:
+    async def read(self, user_id: str, late: Late = no_matter) -> ReadState:
         """As `States.read`."""
-        return await States.read(self, user_id)
+        return await States.read(self, user_id, late)
 
 
 class TimedJournal(Journal):

@@ -28,8 +28,8 @@ PERSONAS = 50_000
 KEPT_S = 600.0
 # A read that was given less than this and did not come says nothing about Redis: the caller was in a hurry.
 FAIR_S = 0.02
-# Reads that have come too late for their answers and still go on: so many at most, and each for so long.
-LATE, LATE_S = 100, 1.0
+# Reads that have come too late for their answers and still go on: so many at most.
+LATE = 100
 
 Value = TypeVar("Value")
 
@@ -111,7 +111,6 @@ class Recall:
         self._circuits = circuits or Circuits()
         self._states: Recent[ReadState] = Recent(FIELDS)
         self._personas: Recent[str] = Recent(PERSONAS)
-        self._late: set[asyncio.Task[tuple[ReadState, int]]] = set()
 
     async def know(self, user_id: str, budget: Budget, plan: Plan, states: States, clock: AsyncClock) -> Known:
         """What is known of the user when the budget's read is over at the latest.
@@ -123,51 +122,29 @@ class Recall:
         began = time.monotonic()
         left_s = budget.read_until - began
         circuit = self._circuits.of_user(user_id)
-        missed = self._held_back(circuit, left_s, began)
+        missed = _held_back(circuit, states, left_s, began)
         if not missed:
-            reading = asyncio.ensure_future(_read(user_id, states, clock))
             try:
-                await asyncio.wait((reading,), timeout=left_s)
-            finally:
-                if not reading.done():
-                    self._let_go_on(reading, user_id, began)
-            if reading.done():
-                try:
-                    read, now = reading.result()
-                except UNANSWERED as error:
+                async with asyncio.timeout(left_s) as limit:
+                    read = await states.read(user_id, lambda late: self._remember(user_id, late, began))
+                    now = await clock.now()
+            except UNANSWERED as error:
+                if limit.expired():
+                    missed = f"Redis did not answer within {left_s * 1000:.0f} ms"
+                    _tell_failed(circuit, fair=left_s >= FAIR_S)
+                else:
                     missed = f"Redis did not answer ({type(error).__name__})"
                     _tell_failed(circuit, fair=is_silence(error))
-                else:
-                    _tell_answered(circuit)
-                    self._remember(user_id, read, began)
-                    return Known(now, read.offset, read.state)
             else:
-                missed = f"Redis did not answer within {left_s * 1000:.0f} ms"
-                _tell_failed(circuit, fair=left_s >= FAIR_S)
+                _tell_answered(circuit)
+                self._remember(user_id, read, began)
+                return Known(now, read.offset, read.state)
         return self._remembered(user_id, plan, clock, missed)
 
     def tell(self, user_id: str, known: Known, persona: str) -> None:
         """Remember the persona of a user whose state was read; an empty one is none."""
         if persona and not known.missed and known.state.fields:
             self._personas.put(user_id, persona, time.monotonic())
-
-    def _held_back(self, circuit: Circuit, left_s: float, now: float) -> str:
-        """Why Redis is not even asked; empty if it is."""
-        if left_s <= 0:
-            return "no time was left to read the state"
-        if len(self._late) >= LATE or not circuit.allows(now):
-            return "Redis does not answer at the moment"
-        return ""
-
-    def _let_go_on(self, reading: "asyncio.Task[tuple[ReadState, int]]", user_id: str, began: float) -> None:
-        def ended(reading: "asyncio.Task[tuple[ReadState, int]]") -> None:
-            self._late.discard(reading)
-            if not reading.cancelled() and reading.exception() is None:
-                self._remember(user_id, reading.result()[0], began)
-
-        self._late.add(reading)
-        reading.add_done_callback(ended)
-        asyncio.get_running_loop().call_later(LATE_S, reading.cancel)
 
     def _remember(self, user_id: str, read: ReadState, now: float) -> None:
         if read.state.fields:
@@ -188,8 +165,13 @@ class Recall:
         return Known(instant, 0, UserState(plan, {}), missed, None, persona, clock_read)
 
 
-async def _read(user_id: str, states: States, clock: AsyncClock) -> tuple[ReadState, int]:
-    return await states.read(user_id), await clock.now()
+def _held_back(circuit: Circuit, states: States, left_s: float, now: float) -> str:
+    """Why Redis is not even asked; empty if it is."""
+    if left_s <= 0:
+        return "no time was left to read the state"
+    if states.given_up >= LATE or not circuit.allows(now):
+        return "Redis does not answer at the moment"
+    return ""
 
 
 def _tell_failed(circuit: Circuit, *, fair: bool) -> None:

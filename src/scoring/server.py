@@ -23,7 +23,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from behavior.errors import BadInput, Unavailable
 from deployment.bundles import Bundles
 from deployment.clock import AsyncClock, replay_key
-from deployment.connections import PASSING, connect, connect_serving
+from deployment.connections import PASSING, connect, connect_serving, converse
 from deployment.generations import Plans
 from deployment.journal_seal import JournalSeal
 from deployment.keys import Keys
@@ -104,14 +104,14 @@ class Server:
         """
         client = connect_serving(self._settings)
         # Connections of their own: what waits to be written on a slow Redis never keeps an answer from being read.
-        reading = connect_serving(self._settings)
+        reading, recording = converse(self._settings), converse(self._settings)
         try:
-            await self._serve(self._furnished(client, reading), stopping, started)
+            await self._serve(self._furnished(client, reading, recording), stopping, started)
         finally:
-            await client.aclose()
-            await reading.aclose()
+            for each in (client, reading, recording):
+                await each.aclose()
 
-    def _furnished(self, client: Any, reading: Any) -> "_Rooms":
+    def _furnished(self, client: Any, reading: Any, recording: Any) -> "_Rooms":
         settings, keys = self._settings, self._keys
         clock = AsyncClock(reading, replay_key(keys, replay=settings.replay))
         pressure = Pressure(client, settings.redis_high_water)
@@ -120,13 +120,13 @@ class Server:
             circuits=Circuits.of(settings.partitions, cluster=settings.redis_cluster),
         )  # fmt: skip
         # Nobody waits for the journal, so it waits for Redis: entries are lost only if that takes long.
-        patient = LogWriter(client, keys, settings.lateness_horizon_h, check_room=pressure.check)
+        patient = LogWriter(recording, keys, settings.lateness_horizon_h, check_room=pressure.check)
         journal = metrics.TimedJournal(patient, settings.partitions, metrics.observe_lost, self._seal.sealed)
         plans, bundles = Plans(keys), Bundles.of(settings)
         memory = Memory(
             client, keys, plans, bundles, settings.residual_bound,
             partial(metrics.load_timed, evaluator=settings.evaluator),
-            lambda _: metrics.BUNDLES_REFUSED.inc(), settings.target, self._placements,
+            lambda _: metrics.BUNDLES_REFUSED.inc(), settings.target, self._placements, recording,
         )  # fmt: skip
         states = metrics.TimedStates(reading, keys, plans)
         recall = Recall(Circuits.of(settings.partitions, cluster=settings.redis_cluster))

@@ -1,6 +1,5 @@
 """Reading with nothing in memory but the plan: one script per question, whose answer belongs to one instant."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,8 +7,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from behavior.plan import ALL_ID
-from deployment.cold_reading import InTurn, Moved, ask_rows, ask_user, read_user, rows_read, user_read
-from deployment.connections import open_async
+from deployment.cold_reading import InTurn, Moved, ask_rows, ask_user, rows_read, user_read
 from deployment.user_state import state_field
 from tests.properties.strategies import CATEGORIES, ITEMS
 from tests.scoring.deployments import INTERVAL, PLAN, START, USERS, Deployment, drain, events_of, plain
@@ -40,20 +38,6 @@ def test_a_user_is_read_whole_or_in_part(deployment: Deployment) -> None:
         assert some.fields == [stored.get(field) for field in fields]
         assert some.offset == answer.offset == expected.offset
     assert expected.offset == 0  # nobody's partition has had no event
-
-
-def test_a_user_is_read_within_an_event_loop(deployment: Deployment) -> None:
-    """By the script's hash, also when the server has forgotten every script."""
-    deployment.client.script_flush()
-
-    async def read() -> list[object]:
-        async with open_async(deployment.url, cluster=False) as client:
-            return [await read_user(client, deployment.keys, 1, USERS[0]) for _ in range(2)]
-
-    (expected,) = deployment.read(USERS[0])
-    for found in asyncio.run(read()):
-        assert (found.offset, found.fields) == (expected.offset, expected.state.fields)  # type: ignore[attr-defined]
-    assert expected.state.fields
 
 
 def test_answers_come_in_turn(deployment: Deployment) -> None:
@@ -136,10 +120,3 @@ def test_an_answer_of_another_generation_says_which(deployment: Deployment) -> N
     with pytest.raises(Moved) as moved:
         rows_read(view, ask_rows(client, keys, 1, view, ITEMS), 1)
     assert moved.value.generation == 2
-
-    async def read() -> None:
-        async with open_async(deployment.url, cluster=False) as inside:
-            await read_user(inside, keys, 1, USERS[0])
-
-    with pytest.raises(Moved):
-        asyncio.run(read())

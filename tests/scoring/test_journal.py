@@ -77,6 +77,30 @@ def test_entries_reach_their_users_partition_in_order() -> None:
     assert all(now >= 1000 + max(int(each[1:]) for each in ids) for _, ids, now in log.appended)
 
 
+def test_a_lone_entry_goes_at_once_and_those_that_follow_fast_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first the journal pauses: what comes meanwhile takes one round trip, however many, however apart."""
+    log = Kept()
+
+    async def run() -> None:
+        monkeypatch.setattr(journals, "PAUSE_S", 0.0)
+        journal = Journal(log, 4)  # type: ignore[arg-type]
+        writing = asyncio.create_task(journal.run())
+        for number in range(1, 3):  # each alone, since nothing else comes during its pause
+            journal.record(answer(number))
+            await journal.drain(5.0)
+            await asyncio.sleep(0.001)
+            assert log.calls == number
+        monkeypatch.setattr(journals, "PAUSE_S", 0.5)
+        for number in range(50):
+            journal.record(answer(number))
+            await asyncio.sleep(0)
+        await journal.drain(5.0)
+        writing.cancel()
+
+    asyncio.run(run())
+    assert [len(ids) for _, ids, _ in log.appended] == [1, 1, 1, 49]
+
+
 @pytest.mark.parametrize("failure", [Unavailable("away"), ZeroDivisionError()])
 def test_what_the_log_does_not_take_is_counted_as_lost(failure: Exception) -> None:
     """A log that fails, however it does, costs entries and neither the answer nor the journal."""

@@ -11,8 +11,9 @@ import redis.asyncio
 from behavior.errors import Unavailable
 from behavior.event import HOUR_US, Event
 from behavior.served import EVENT_ENTRY, SERVED_ENTRY, Served
-from deployment.connections import open_async, open_blocking
+from deployment.connections import connect_serving, converse, open_async, open_blocking
 from deployment.keys import Keys
+from deployment.settings import load
 from scoring.dead_letters import DeadLetters
 from scoring.log import Log
 from scoring.log_writer import Fate, Letter, LogWriter, Offer, offer_dropped, offer_event, offer_rejected, offer_served
@@ -275,6 +276,39 @@ def test_a_cluster_takes_the_same(cluster_url: str, prefix: str) -> None:
     assert asyncio.run(appended()) == [["accepted", "rejected", "rejected", "duplicate", "served"]] * PARTITIONS
     with open_blocking(cluster_url, cluster=True) as client:
         assert [len(list(DeadLetters(client, keys).kept(0, reason))) for reason in (None, "too_late")] == [8, 4]
+
+
+@pytest.mark.parametrize("kind", ["a conversation", "a client", "a cluster"])
+def test_many_partitions_take_theirs_in_one_round_trip(
+    redis_url: str, cluster_url: str, prefix: str, kind: str
+) -> None:
+    """Also when Redis has forgotten the script; one that takes nothing says why and costs the others nothing."""
+    cluster = kind == "a cluster"
+    url, keys = cluster_url if cluster else redis_url, Keys(prefix, PARTITIONS)
+    settings = load(redis_url=url, redis_cluster=cluster)
+    bodies = {number: [b"%d/%d" % (number, place) for place in range(3)] for number in range(PARTITIONS)}
+    offers = {number: ([offer_served(body) for body in mine], NOW) for number, mine in bodies.items()}
+
+    async def appended() -> list[dict[int, Unavailable]]:
+        async with (connect_serving if kind == "a client" else converse)(settings) as client:
+            writer = LogWriter(client, keys, HORIZON_H)
+            return [await writer.append_many(each) for each in ({}, offers, offers, {1: offers[1]})]
+
+    with open_blocking(url, cluster=cluster) as client:
+        client.script_flush()
+        client.hset(keys.meta(2), "sealed", 1)
+        client.set(keys.stream(3), "no stream")
+        nothing, first, second, last = asyncio.run(appended())
+        assert (nothing, last) == ({}, {})
+        for failed in (first, second):
+            assert {number: str(error) for number, error in failed.items()} == {
+                2: "the log is being moved to another number of partitions",
+                3: "the log could not take entries (ResponseError)",
+            }
+        for number, times in ((0, 2), (1, 3)):
+            kept = client.xrange(keys.stream(number))
+            assert [fields[b"b"] for _, fields in kept] == bodies[number] * times
+            assert [int(entry_id.partition(b"-")[0]) for entry_id, _ in kept] == list(range(NOW, NOW + 3 * times))
 
 
 def test_readers_read_on_from_their_offsets(log: Partitions) -> None:

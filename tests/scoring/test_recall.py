@@ -11,7 +11,7 @@ import pytest
 from behavior.errors import Unavailable
 from behavior.event import HOUR_US, MINUTE_US
 from deployment.clock import AsyncClock, Clock, advance
-from deployment.connections import connect_serving, open_blocking
+from deployment.connections import converse, open_blocking
 from deployment.generations import Plans
 from deployment.keys import Keys
 from deployment.settings import Settings
@@ -75,15 +75,14 @@ class Asking:
 
 
 def asked(settings: Settings, ask: Callable[[Asking], Awaitable[Any]]) -> Any:
-    """What `ask` makes of it on an event loop; afterwards no connection is in use and no read goes on."""
+    """What `ask` makes of it on an event loop; afterwards no read goes on."""
 
     async def run() -> Any:
-        async with connect_serving(settings) as client:
+        async with converse(settings) as client:
             asking = Asking(settings, client)
             made = await ask(asking)
-            while asking.recall._late:
+            while asking.states.given_up:
                 await asyncio.sleep(0.01)
-            assert not client.connection_pool._in_use_connections  # type: ignore[attr-defined]
             return made
 
     return asyncio.run(run())
@@ -175,14 +174,14 @@ def test_a_late_read_keeps_its_connection_and_renews_what_is_remembered(settings
         line.freeze()
         assert (await asking.know(BOB, 0.02)).age_s is None
         line.heal()
-        while asking.recall._late:
+        while asking.states.given_up:
             await asyncio.sleep(0.01)
         line.freeze()
         remembered = await asking.know(BOB, 0.02)
         assert remembered.missed
         assert remembered.state.fields
         line.heal()
-        while asking.recall._late:
+        while asking.states.given_up:
             await asyncio.sleep(0.01)
         assert (await asking.again(ADA)).state.fields
         assert line.connections == connected
@@ -208,35 +207,36 @@ def test_while_redis_is_away_few_questions_are_asked(settings: Settings, line: L
 
 
 def test_answers_are_never_mixed_up(settings: Settings, line: Line) -> None:
-    """While the line flaps and callers give up at any moment, whoever is answered is answered with their own state."""
+    """While the line breaks and heals and callers give up at any moment, who is answered is with their own state."""
 
     async def ask(asking: Asking) -> None:
         own = {user: (await asking.know(user)).state for user in (ADA, BOB)}
         assert own[ADA] != own[BOB]
-        line.flap(0.03)
+        over = asyncio.Event()
 
-        async def caller(number: int) -> int:
-            read = 0
-            for turn in range(40):
-                user = (ADA, BOB)[(number + turn) % 2]
-                # Most are in a hurry; some have time, so that somebody is answered on the slowest machine.
-                patience_s = 1.0 if turn % 4 == 1 else 0.001 * ((number * 7 + turn) % 60)
-                waiting = asyncio.ensure_future(asking.know(user, patience_s))
+        async def caller(number: int) -> None:
+            turn = number
+            while not over.is_set():
+                turn += 1
+                user = (ADA, BOB)[turn % 2]
+                waiting = asyncio.ensure_future(asking.know(user, 0.001 * (turn * 7 % 60)))
                 if turn % 5 == 0:  # the caller has gone
                     await asyncio.sleep(0.001)
                     waiting.cancel()
                     await asyncio.gather(waiting, return_exceptions=True)
-                    continue
-                known = await waiting
-                assert known.state == own[user]
-                read += not known.missed
+                else:
+                    assert (await waiting).state == own[user]
                 await asyncio.sleep(0.005)
-            return read
 
-        assert sum(await asyncio.gather(*(caller(number) for number in range(20)))) > 0
-        line.heal()
-        for user in (ADA, BOB):
-            assert (await asking.again(user)).state == own[user]
+        callers = [asyncio.create_task(caller(number)) for number in range(20)]
+        for fault in (*BREAK.values(), Line.cut, lambda line: line.flap(0.03)):
+            fault(line)
+            await asyncio.sleep(0.1)
+            line.heal()
+            for user in (ADA, BOB):  # the line stays whole until both are answered
+                assert (await asking.again(user)).state == own[user]
+        over.set()
+        await asyncio.gather(*callers)
 
     asked(settings, ask)
 
