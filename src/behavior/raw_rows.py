@@ -36,7 +36,7 @@ class RawMatrix:
     """Raw values of one view as they were looked up.
 
     numbers   int64[N, 1 + c], seen_e first
-    texts     the columns of N rows that are not numeric
+    texts     the columns that are not numeric, of N rows or fewer: nothing is there behind their last
     places    the row of each candidate; None where candidate i has row i
     """
 
@@ -52,18 +52,13 @@ class RawMatrix:
         # Two arrays in one go: an answer is made from some sixty columns, and each array has its price.
         values = np.concatenate([column.values for column in numeric])
         valid = np.concatenate([column.valid for column in numeric])
-        numbers = np.where(valid, values, ABSENT).reshape(len(numeric), -1).T
+        numbers = np.ascontiguousarray(np.where(valid, values, ABSENT).reshape(len(numeric), -1).T)
         return cls(view, numbers, tuple(raw[name] for name in view.textual))
 
     @classmethod
     def of_read(cls, found: Readout, places: np.ndarray | None) -> "RawMatrix":
         """The matrix of m rows that were read, and one more that stands for what is not there."""
-        m = len(found.seen_e)
-        numbers = np.full((m + 1, 1 + len(found.numbers.values)), ABSENT, dtype=np.int64)
-        numbers[:m, 0] = np.where(found.seen_e.valid, found.seen_e.values, ABSENT)
-        numbers[:m, 1:] = np.where(found.numbers.valid, found.numbers.values, ABSENT).T
-        texts = tuple(found.texts[name].and_missing() for name in found.view.textual)
-        return cls(found.view, numbers, texts, places)
+        return cls(found.view, found.matrix, tuple(found.texts[name] for name in found.view.textual), places)
 
     def at(self, places: np.ndarray) -> "RawMatrix":
         """The same rows, looked up for candidates whose rows are `places`."""
@@ -80,7 +75,8 @@ class RawMatrix:
         if not self.texts:
             return RawRows(self.view.name, numbers)
         said = (
-            tuple(column.values[row] if column.valid[row] else None for column in self.texts) for row in chosen.tolist()
+            tuple(column.values[row] if row < len(column) and column.valid[row] else None for column in self.texts)
+            for row in chosen.tolist()
         )
         return RawRows(self.view.name, numbers, tuple(said))
 
