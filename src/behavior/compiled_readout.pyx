@@ -237,15 +237,19 @@ def read_states(
     window loses something first; per textual column and state (place of its first text, numbers), or None.
     Raises ValueError for bytes that are no state.
     """
-    cdef Py_ssize_t n = len(stored), row
-    rows_made, leave_made = np.full((n + 1, width), ABSENT, dtype=np.int64), np.full(n, NEVER, dtype=np.int64)
+    cdef Py_ssize_t n = len(stored), row, column
+    rows_made, leave_made = np.empty((n + 1, width), np.int64), np.empty(n, np.int64)
     cdef int64_t[:, ::1] rows = rows_made
     cdef int64_t[::1] leave = leave_made
     cdef list texts = [[None] * n for _ in range(textual)]
     cdef State state
     if t.shape[0] != n:
         raise ValueError("has no instant of its own")
+    for row in range(n + 1):
+        for column in range(width):
+            rows[row, column] = ABSENT
     for row in range(n):
+        leave[row] = NEVER
         data = stored[row]
         if data is None:
             continue

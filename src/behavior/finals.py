@@ -31,7 +31,8 @@ def finalise(view: View, raw: Mapping[str, Column], seen_e: Column, t: np.ndarra
     t       int64[n] in µs; a snapshot view is read at its last whole interval
     Returns {feature reference: final column of n rows}; all are missing where the entity is.
     """
-    at, present = at_and_present(view, seen_e, t)
+    at = t - t % view.interval_us
+    present = present_at(view, seen_e, at)
     return {
         feature.ref: final_of(feature, [raw[name] for name in feature.raws], at, present)
         for feature in view.features
@@ -39,14 +40,18 @@ def finalise(view: View, raw: Mapping[str, Column], seen_e: Column, t: np.ndarra
     }
 
 
-def at_and_present(view: View, seen_e: Column, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The instants that the view is read at for instants t, int64[n], and whether the entity is there, bool[n]."""
-    at = t - t % view.interval_us
-    return at, seen_e.valid & (at - seen_e.values < view.retention_us)
+def present_at(view: View, seen_e: Column, at: np.ndarray) -> np.ndarray:
+    """Whether the entity is there at the instants that the view is read at, bool[n]."""
+    present: np.ndarray = seen_e.valid & (at - seen_e.values < view.retention_us)
+    return present
 
 
 def final_of(feature: Feature, raws: Sequence[Column], at: np.ndarray, present: np.ndarray) -> Column:
-    """A feature's final values from its raw columns, missing where the entity is."""
+    """A feature's final values from its raw columns of n rows, missing where the entity is.
+
+    at        the instants that the view is read at, int64[n], or int64[] for all
+    present   whether the entity is there, bool[n]
+    """
     finish = feature.kind.finalise
     return (finish(raws, at, feature.aggregation) if finish else raws[0]).where(present)
 
@@ -141,13 +146,15 @@ class StoredRows:
         self.refs = found.view.references
         self._view = found.view
         self._found = found
-        self._at = t - t % found.view.interval_us
+        self._at = np.array(t - t % found.view.interval_us, dtype=np.int64)
         self._rows = rows
+        self._chosen = slice(1) if rows is None else rows
 
     def column(self, ref: str) -> Column:
         """As `Block.column`."""
         feature = self._view.by_reference[ref]
-        return final_of(feature, [self._raw(name) for name in feature.raws], *self._at_and_present)
+        raws = [self._raw(name) for name in feature.raws]
+        return final_of(feature, raws, self._at, self._present)
 
     def write(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
         """As `Block.write`."""
@@ -163,7 +170,7 @@ class StoredRows:
 
     def _write_compiled(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
         finishes = finishes_of(self._view, refs)
-        write_finals(rows, places, finishes, self._found.matrix, self._rows, self._at, self._view.retention_us)
+        write_finals(rows, places, finishes, self._found.matrix, self._rows, int(self._at), self._view.retention_us)
 
     def _raw(self, name: str) -> Column:
         place = self._view.whole_numbers.get(name)
@@ -177,10 +184,5 @@ class StoredRows:
         return Column(values, values != ABSENT)
 
     @cached_property
-    def _at_and_present(self) -> tuple[np.ndarray, np.ndarray]:
-        seen_e = self._numbers(0)
-        return at_and_present(self._view, seen_e, np.full(len(seen_e), self._at, dtype=np.int64))
-
-    @cached_property
-    def _chosen(self) -> np.ndarray:
-        return np.zeros(1, dtype=np.intp) if self._rows is None else self._rows
+    def _present(self) -> np.ndarray:
+        return present_at(self._view, self._numbers(0), self._at)

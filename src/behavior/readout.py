@@ -6,7 +6,7 @@ by slot in numpy. A request reads all the categories of a user so, and the publi
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -93,7 +93,7 @@ def _compiled(view: View, stored: Sequence[bytes | None], t: np.ndarray) -> Read
     if found is None:
         return None
     matrix, leave, packed = found
-    texts = _Texts(view, stored, matrix[:, 0], dict(zip(view.textual, packed, strict=True)))
+    texts = _Texts(view, stored, matrix[:, 0], dict(zip(view.textual, packed, strict=True))) if textual else {}
     return Readout(view, matrix, texts, lambda: leave)
 
 
@@ -134,7 +134,7 @@ class _Texts(Mapping[str, Column]):
         return len(self._packed)
 
     def _column(self, name: str) -> Column:
-        slot = next(raw.slot for raw in self._view.raws if raw.name == name)
+        slot = _textual_slots(self._view)[name]
         values = np.empty(len(self._stored), dtype=object)
         try:
             for row, packed in enumerate(self._packed[name]):
@@ -164,6 +164,11 @@ class _Texts(Mapping[str, Column]):
             form, _, written = split(self._view, data)
             found = self._written[row] = form, _texts.decode(written) if written else []
         return found
+
+
+@lru_cache(maxsize=256)
+def _textual_slots(view: View) -> dict[str, Slot]:
+    return {raw.name: raw.slot for raw in view.raws if raw.name in view.textual}
 
 
 # ---------------------------------------------------------------------------------------------------- in numpy

@@ -44,8 +44,8 @@ def assemble(
             block.write(rows, places, refs)
     for place, ref in layout.texts:
         column = finals[ref]
-        known = [text if there else None for text, there in zip(column.values, column.valid, strict=True)]
-        write_codes(rows, place, known, vocabularies[ref])
+        known = zip(column.values.tolist(), column.valid.tolist(), strict=True)
+        write_codes(rows, place, [text if there else None for text, there in known], vocabularies[ref])
     for place, name in layout.asked:
         if name == CANDIDATE_INPUT:
             write_codes(rows, place, candidates, vocabularies[name])
