@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Of one textual slot of one state: the place of its first text, and its numbers.
-Packed = tuple[int, list[int]]
+# Of one textual slot of one state: where in the bytes the texts begin, the place of its own first one, and its numbers.
+Packed = tuple[int, int, list[int]]
 
 def read_states(
     program: np.ndarray,

@@ -37,7 +37,8 @@ cdef struct Reader:
 
 
 cdef struct State:
-    # One state while its slots are taken: `row` and `leave` are where its values go, `texts` how many were passed.
+    # One state while its slots are taken: `row` and `leave` are where its values go, `texts` how many were passed, of
+    # which an event has `texts_each`, and `texts_at` where they begin.
     Reader numbers
     int64_t seen_e
     int64_t unit
@@ -46,6 +47,7 @@ cdef struct State:
     int64_t *leave
     Py_ssize_t texts
     Py_ssize_t texts_each
+    Py_ssize_t texts_at
 
 
 cdef int64_t next_number(Reader *numbers) except? -1:
@@ -154,7 +156,7 @@ cdef int take_value(State *state, const int64_t *columns, int64_t count) except 
 
 
 cdef object take_packed(State *state, int64_t each, bint is_one):
-    """(place of its first text, its numbers) of a slot that holds texts, `each` numbers per event; None of nothing."""
+    """As `Packed`, of a slot that holds texts, `each` numbers per event; None of nothing."""
     cdef int64_t head = next_length(&state.numbers), nth, length
     if head == 0:
         return None
@@ -164,7 +166,7 @@ cdef object take_packed(State *state, int64_t each, bint is_one):
     numbers = [head]
     for nth in range(each * length):
         numbers.append(next_number(&state.numbers))
-    found = (state.texts, numbers)
+    found = (state.texts_at, state.texts, numbers)
     state.texts += length * state.texts_each
     return found
 
@@ -221,6 +223,7 @@ cdef bint opened(bytes data, State *state) except -1:
         if length > state.numbers.end - state.numbers.at:
             raise ValueError("ends too early")
         state.numbers.end = state.numbers.at + length
+    state.texts_at = state.numbers.end - start
     return True
 
 
@@ -234,7 +237,7 @@ def read_states(
     width, textual   how many columns of whole numbers there are, with `seen_e`, and of texts
     has_ids          whether message ids are kept
     Returns int64[n + 1, width], the rows with ABSENT where nothing is, and one row of nothing more; int64[n], when a
-    window loses something first; per textual column and state (place of its first text, numbers), or None.
+    window loses something first; per textual column and state what it has packed, see `Packed`, or None.
     Raises ValueError for bytes that are no state.
     """
     cdef Py_ssize_t n = len(stored), row, column

@@ -176,7 +176,7 @@ class StoredRows:
         place = self._view.whole_numbers.get(name)
         if place is not None:
             return self._numbers(1 + place)
-        column = self._found.texts[name].and_missing()
+        column = self._found.texts[name]
         return Column(column.values[self._chosen], column.valid[self._chosen])
 
     def _numbers(self, place: int) -> Column:

@@ -21,6 +21,7 @@ from behavior.snapshot_rows import ABSENT
 Text = str | list[str] | None
 # Entities of which all candidates of a request share one row.
 _SHARED = ("user", "all")
+_FIRST = np.zeros(1, dtype=np.intp)
 
 
 class RawRows(msgspec.Struct, frozen=True, array_like=True):
@@ -36,7 +37,7 @@ class RawMatrix:
     """Raw values of one view as they were looked up.
 
     numbers   int64[N, 1 + c], seen_e first
-    texts     the columns that are not numeric, of N rows or fewer: nothing is there behind their last
+    texts     the columns of N rows that are not numeric
     places    the row of each candidate; None where candidate i has row i
     """
 
@@ -68,15 +69,14 @@ class RawMatrix:
         """What the entry keeps of it: the rows of the shown candidates, intp[m], or the one that they share."""
         chosen = shown
         if self.view.entity in _SHARED:
-            chosen = np.zeros(1, dtype=np.intp)
+            chosen = _FIRST
         if self.places is not None:
             chosen = self.places[chosen]
         numbers = self.numbers[chosen].astype("<i8", copy=False).tobytes()
         if not self.texts:
             return RawRows(self.view.name, numbers)
         said = (
-            tuple(column.values[row] if row < len(column) and column.valid[row] else None for column in self.texts)
-            for row in chosen.tolist()
+            tuple(column.values[row] if column.valid[row] else None for column in self.texts) for row in chosen.tolist()
         )
         return RawRows(self.view.name, numbers, tuple(said))
 

@@ -21,7 +21,7 @@ from behavior.programs import takes_of
 from behavior.ragged import NEVER
 from behavior.slot import Form, Slot
 from behavior.snapshot_rows import ABSENT
-from behavior.state import State, decode_all, encode_all, numbers_of, raw_at, split, split_all
+from behavior.state import State, decode_all, encode_all, numbers_of, raw_at, split_all
 
 try:
     from behavior.compiled_readout import read_states
@@ -38,8 +38,10 @@ class Readout:
     """m rows of raw values.
 
     matrix   int64[m + 1, 1 + r]: seen_e and the view's whole numbers in the order of `View.whole_numbers`, ABSENT where
-             nothing is there; the last row stands for what is not stored
-    texts    {column name: column of m rows} of all others
+             nothing is there
+    texts    {column name: column of m + 1 rows} of all others
+
+    The last row stands for what is not stored.
     """
 
     view: View
@@ -64,7 +66,10 @@ class Readout:
 
     def _column(self, name: str) -> Column:
         place = self.view.whole_numbers.get(name)
-        return self.texts[name] if place is None else self._numbers(1 + place)
+        if place is not None:
+            return self._numbers(1 + place)
+        column = self.texts[name]
+        return Column(column.values[:-1], column.valid[:-1])
 
     def _numbers(self, place: int) -> Column:
         values = self.matrix[:-1, place]
@@ -101,7 +106,8 @@ class _Texts(Mapping[str, Column]):
     """Textual columns, each made when it is asked for: most requests need few of them.
 
     stored, seen_e    the states, and their latest event times
-    packed            per column and state the place of the first text, and the slot's numbers; None of nothing
+    packed            per column and state where in the bytes the texts begin, the place of the slot's first one, and
+                      the slot's numbers; None of nothing
     """
 
     def __init__(
@@ -109,13 +115,14 @@ class _Texts(Mapping[str, Column]):
         view: View,
         stored: Sequence[bytes | None],
         seen_e: np.ndarray,
-        packed: Mapping[str, Sequence[tuple[int, list[int]] | None]],
+        packed: Mapping[str, Sequence[tuple[int, int, list[int]] | None]],
     ) -> None:
         self._view = view
+        self._form = Form(view.is_snapshot)
         self._stored = stored
         self._seen_e = seen_e
         self._packed = packed
-        self._written: dict[int, tuple[Form, list[str]]] = {}
+        self._decoded: dict[int, list[str]] = {}
         self._made: dict[str, Column] = {}
 
     def __getitem__(self, name: str) -> Column:
@@ -135,35 +142,27 @@ class _Texts(Mapping[str, Column]):
 
     def _column(self, name: str) -> Column:
         slot = _textual_slots(self._view)[name]
-        values = np.empty(len(self._stored), dtype=object)
+        values = np.empty(len(self._stored) + 1, dtype=object)
         try:
-            for row, packed in enumerate(self._packed[name]):
-                if self._stored[row] is not None:
-                    values[row] = self._read(slot, row, packed)
+            for row, data in enumerate(self._stored):
+                if data is not None:
+                    values[row] = self._read(slot, row, data, self._packed[name][row])
         except (StopIteration, IndexError, ValueError, msgspec.DecodeError):
             raise OpportuneError(
                 f"view {self._view.name}: the texts of a stored state are damaged; run `opportune rebuild`"
             ) from None
         return Column(values, values != None)  # noqa: E711 - of each value
 
-    def _read(self, slot: Slot, row: int, packed: tuple[int, list[int]] | None) -> Any:
+    def _read(self, slot: Slot, row: int, data: bytes, packed: tuple[int, int, list[int]] | None) -> Any:
         """What `state.raw_at` would read."""
         if packed is None:
             return slot.read(slot.empty(), EVER, 0)
-        first, numbers = packed
-        form, texts = self._texts(row)
-        value, _ = slot.unpack(numbers, 0, int(self._seen_e[row]), iter(texts[first:]), form)
+        start, first, numbers = packed
+        texts = self._decoded.get(row)
+        if texts is None:
+            texts = self._decoded[row] = _texts.decode(data[start:])
+        value, _ = slot.unpack(numbers, 0, int(self._seen_e[row]), iter(texts[first:]), self._form)
         return slot.read(value, EVER, 0)
-
-    def _texts(self, row: int) -> tuple[Form, list[str]]:
-        """How a state is written, and all its texts."""
-        found = self._written.get(row)
-        if found is None:
-            data = self._stored[row]
-            assert data is not None  # it has numbers
-            form, _, written = split(self._view, data)
-            found = self._written[row] = form, _texts.decode(written) if written else []
-        return found
 
 
 @lru_cache(maxsize=256)
@@ -217,7 +216,7 @@ def _turned(view: View, rows: Sequence[Sequence[Any]]) -> tuple[Column, dict[str
     values = np.array([[each or 0 for each in row] for row in numbers], dtype=np.int64).reshape(shape)
     valid = np.array([[each is not None for each in row] for row in numbers], dtype=bool).reshape(shape)
     texts = {
-        raw.name: Column.of([row[place] for row in rows], raw.dtype)
+        raw.name: Column.of([row[place] for row in rows], raw.dtype).and_missing()
         for place, raw in enumerate(view.raws)
         if raw.dtype != "int64"
     }
@@ -233,12 +232,14 @@ def _leave(view: View, states: Sequence[State], there: np.ndarray, t: np.ndarray
     return leave
 
 
-def _together(view: View, unit: np.ndarray, packed: Sequence[bytes], texts: Sequence[bytes], t: np.ndarray) -> Readout:
+def _together(
+    view: View, unit: np.ndarray, packed: Sequence[bytes], written: Sequence[bytes], t: np.ndarray
+) -> Readout:
     numbers, place = numbers_of(packed, len(view.slots))
     seen_e = numbers[place] * unit
     # A number more, for slots that look at a place before they know whether it is theirs.
     numbers = np.append(numbers, 0)
-    cursor = Cursor(numbers, place + 1, seen_e, unit, texts, t)
+    cursor = Cursor(numbers, place + 1, seen_e, unit, written, t)
     form = Form(view.is_snapshot)
     raw: dict[str, Column] = {}
     for slot, asked, columns in view.readings:
@@ -253,12 +254,14 @@ def _together(view: View, unit: np.ndarray, packed: Sequence[bytes], texts: Sequ
         values[row] = column.values
         if column.valid is not cursor.everywhere:
             valid[row] = column.valid
-    return Readout(view, _matrix(cursor.filled(seen_e), Column(values, valid)), raw, leaves)
+    texts = {name: column.and_missing() for name, column in raw.items()}
+    return Readout(view, _matrix(cursor.filled(seen_e), Column(values, valid)), texts, leaves)
 
 
 def _spread(found: Readout, there: np.ndarray) -> Readout:
     """The rows at the places where something is stored; the others are not there."""
-    rows = np.where(there, np.cumsum(there) - 1, -1)  # the last row stands for what is not there
-    texts = {name: Column(column.values[rows], column.valid[rows] & there) for name, column in found.texts.items()}
+    rows = np.where(there, np.cumsum(there) - 1, -1)
+    with_last = np.append(rows, -1)
+    texts = {name: Column(column.values[with_last], column.valid[with_last]) for name, column in found.texts.items()}
     leaves = lambda: np.where(there, found.leave[rows], NEVER)  # noqa: E731 - as short as it is lazy
-    return Readout(found.view, found.matrix[np.append(rows, -1)], texts, leaves)
+    return Readout(found.view, found.matrix[with_last], texts, leaves)
