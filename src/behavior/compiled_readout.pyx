@@ -50,6 +50,13 @@ cdef struct State:
     Py_ssize_t texts_at
 
 
+cdef struct Slot:
+    # One slot of the program: `count` columns of three numbers each.
+    int64_t hop_us
+    int64_t count
+    const int64_t *columns
+
+
 cdef int64_t next_number(Reader *numbers) except? -1:
     """The next zigzag LEB128 number."""
     cdef uint64_t found = 0
@@ -98,59 +105,66 @@ cdef inline int64_t floored(int64_t time, int64_t hop) noexcept:
     return quotient - (quotient * hop > time)
 
 
-cdef inline void note(State *state, int64_t hop, int64_t now, int64_t amount, int64_t hop_us, const int64_t *columns, int64_t count) noexcept:
+cdef inline void note(State *state, const Slot *slot, int64_t hop, int64_t now, int64_t amount) noexcept:
     """Add an amount of a hop into the windows that hold it, and when it leaves the first of these."""
     cdef int64_t n, length
     cdef int64_t *cell
-    for n in range(count):
-        length = columns[3 * n + 1]
+    for n in range(slot.count):
+        length = slot.columns[3 * n + 1]
         if difference(hop, now) > -length:
-            cell = state.row + columns[3 * n]
-            cell[0] = total(cell[0], 1 if columns[3 * n + 2] else amount)
-            state.leave[0] = min(state.leave[0], product(total(hop, length), hop_us))
+            cell = state.row + slot.columns[3 * n]
+            cell[0] = total(cell[0], 1 if slot.columns[3 * n + 2] else amount)
+            state.leave[0] = min(state.leave[0], product(total(hop, length), slot.hop_us))
 
 
-cdef int take_hops(State *state, int64_t head, bint has_amounts, int64_t hop_us, const int64_t *columns, int64_t count) except -1:
+cdef int take_hops(State *state, const Slot *slot, int64_t head, bint has_amounts) except -1:
     """Windows over a run of hops; see `Cursor.in_windows` for the head."""
-    cdef int64_t hop = floored(state.seen_e, hop_us), now = floored(state.t, hop_us)
+    cdef int64_t hop = floored(state.seen_e, slot.hop_us), now = floored(state.t, slot.hop_us)
     cdef int64_t nth, amount
-    put(state, 0, columns, count)
+    put(state, slot, 0)
     for nth in range(max(head >> 1, head & 1)):
         if nth or not head & 1:
             hop = difference(hop, next_number(&state.numbers))
         amount = next_number(&state.numbers) if has_amounts and head != 1 else 1
-        note(state, hop, now, amount, hop_us, columns, count)
+        note(state, slot, hop, now, amount)
     return 0
 
 
-cdef inline void put(State *state, int64_t value, const int64_t *columns, int64_t count) noexcept:
+cdef inline void put(State *state, const Slot *slot, int64_t value) noexcept:
     """One value in all columns that a slot answers."""
     cdef int64_t n
-    for n in range(count):
-        state.row[columns[3 * n]] = value
+    for n in range(slot.count):
+        state.row[slot.columns[3 * n]] = value
 
 
-cdef int take_distinct(State *state, int64_t hop_us, const int64_t *columns, int64_t count) except -1:
+cdef int64_t next_time(State *state) except? -1:
+    """The next number as an event time, ABSENT for never; see `ExtremeTime`."""
+    cdef int64_t distance = next_number(&state.numbers)
+    return difference(state.seen_e, product(difference(distance, 1), state.unit)) if distance else ABSENT
+
+
+cdef int take_distinct(State *state, const Slot *slot) except -1:
+    """How many values there are, or are in each window; the values themselves are texts."""
     cdef int64_t length = next_length(&state.numbers), nth
-    if hop_us:
+    if slot.hop_us:
         if length >> 62:
             raise ValueError("has a length that is too large")
-        take_hops(state, 2 * length, False, hop_us, columns, count)
+        take_hops(state, slot, 2 * length, False)
     else:
-        put(state, length, columns, count)
+        put(state, slot, length)
         for nth in range(length):
             next_number(&state.numbers)
     state.texts += length
     return 0
 
 
-cdef int take_value(State *state, const int64_t *columns, int64_t count) except -1:
+cdef int take_value(State *state, const Slot *slot) except -1:
     """The number that one event said."""
     if next_number(&state.numbers) == 0:
-        put(state, ABSENT, columns, count)
+        put(state, slot, ABSENT)
         return 0
     next_number(&state.numbers)  # k - e
-    put(state, next_number(&state.numbers), columns, count)
+    put(state, slot, next_number(&state.numbers))
     state.texts += state.texts_each - 1
     return 0
 
@@ -171,36 +185,36 @@ cdef object take_packed(State *state, int64_t each, bint is_one):
     return found
 
 
-cdef int take_texts(State *state, bint is_one, const int64_t *columns, int64_t count, list texts, Py_ssize_t row) except -1:
+cdef int take_texts(State *state, const Slot *slot, bint is_one, list texts, Py_ssize_t row) except -1:
+    """Leave what is packed for whoever asks for the texts."""
     cdef int64_t n
     found = take_packed(state, 1 if is_one else 3, is_one)
-    for n in range(count):
-        (<list>texts[columns[3 * n]])[row] = found
+    for n in range(slot.count):
+        (<list>texts[slot.columns[3 * n]])[row] = found
     return 0
 
 
 cdef int take_slots(State *state, const int64_t[::1] program, list texts, Py_ssize_t row) except -1:
     """All slots of a state, as the program says."""
     cdef Py_ssize_t at = 0
-    cdef int64_t what, hop_us, count, head
-    cdef const int64_t *columns
+    cdef int64_t what
+    cdef Slot slot
     while at < program.shape[0]:
-        what, hop_us, count = program[at], program[at + 1], program[at + 2]
-        columns = &program[at] + 3
-        at += 3 + 3 * count
+        what, slot.hop_us, slot.count = program[at], program[at + 1], program[at + 2]
+        slot.columns = &program[at] + 3
+        at += 3 + 3 * slot.count
         if what == BUCKETS:
-            take_hops(state, next_length(&state.numbers), True, hop_us, columns, count)
+            take_hops(state, &slot, next_length(&state.numbers), True)
         elif what == SUM:
-            put(state, next_number(&state.numbers), columns, count)
+            put(state, &slot, next_number(&state.numbers))
         elif what == TIME:
-            head = next_number(&state.numbers)
-            put(state, difference(state.seen_e, product(difference(head, 1), state.unit)) if head else ABSENT, columns, count)
+            put(state, &slot, next_time(state))
         elif what == NUMBER:
-            take_value(state, columns, count)
+            take_value(state, &slot)
         elif what == DISTINCT:
-            take_distinct(state, hop_us, columns, count)
+            take_distinct(state, &slot)
         else:
-            take_texts(state, what == TEXT, columns, count, texts, row)
+            take_texts(state, &slot, what == TEXT, texts, row)
     return 0
 
 

@@ -147,7 +147,8 @@ cdef int check_places(float[:, ::1] rows, const Py_ssize_t[::1] places, Py_ssize
 
 
 cdef void write_one(
-    float *out, const Py_ssize_t[::1] places, const int64_t[::1] finishes, const int64_t *raw, int64_t at, int64_t retention_us
+    float *out, const Py_ssize_t[::1] places, const int64_t[::1] finishes, const int64_t *raw, int64_t at,
+    int64_t retention_us,
 ) noexcept:
     """One candidate's values."""
     cdef bint is_there = raw[0] != ABSENT and difference(at, raw[0]) < retention_us
