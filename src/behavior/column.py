@@ -36,8 +36,11 @@ class Column(msgspec.Struct, frozen=True, eq=False):
 
     def and_missing(self) -> "Column":
         """The same values and one row more at the end that is not there: it stands for whatever is unknown."""
-        blank = np.array([None if self.values.dtype == object else 0], dtype=self.values.dtype)
-        return Column(np.concatenate([self.values, blank]), np.append(self.valid, False))
+        n = len(self.values)
+        values, valid = np.empty(n + 1, dtype=self.values.dtype), np.zeros(n + 1, dtype=bool)
+        values[:n], values[n:] = self.values, None if self.values.dtype == object else 0
+        valid[:n] = self.valid
+        return Column(values, valid)
 
     def to_float32(self) -> np.ndarray:
         """float32[n] with NaN for what is not there."""

@@ -4,18 +4,23 @@ A request asks of a hundred candidates and its user has been in thirty of their 
 and a list of who they belong to, the user is one row, and categories are rows of the snapshot.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
 from behavior.column import Column
 from behavior.plan import Feature, View
+from behavior.programs import finishes_of
 from behavior.raw_rows import RawMatrix, RawRows
 from behavior.readout import Readout
+from behavior.snapshot_rows import ABSENT
 
-_NAN = np.float32(np.nan)
+try:
+    from behavior.compiled_rows import write_finals
+except ImportError:
+    write_finals = None  # type: ignore[assignment]
 
 
 def finalise(view: View, raw: Mapping[str, Column], seen_e: Column, t: np.ndarray) -> dict[str, Column]:
@@ -26,7 +31,8 @@ def finalise(view: View, raw: Mapping[str, Column], seen_e: Column, t: np.ndarra
     t       int64[n] in µs; a snapshot view is read at its last whole interval
     Returns {feature reference: final column of n rows}; all are missing where the entity is.
     """
-    at, present = at_and_present(view, seen_e, t)
+    at = t - t % view.interval_us
+    present = present_at(view, seen_e, at)
     return {
         feature.ref: final_of(feature, [raw[name] for name in feature.raws], at, present)
         for feature in view.features
@@ -34,14 +40,18 @@ def finalise(view: View, raw: Mapping[str, Column], seen_e: Column, t: np.ndarra
     }
 
 
-def at_and_present(view: View, seen_e: Column, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The instants that the view is read at for instants t, int64[n], and whether the entity is there, bool[n]."""
-    at = t - t % view.interval_us
-    return at, seen_e.valid & (at - seen_e.values < view.retention_us)
+def present_at(view: View, seen_e: Column, at: np.ndarray) -> np.ndarray:
+    """Whether the entity is there at the instants that the view is read at, bool[n]."""
+    present: np.ndarray = seen_e.valid & (at - seen_e.values < view.retention_us)
+    return present
 
 
 def final_of(feature: Feature, raws: Sequence[Column], at: np.ndarray, present: np.ndarray) -> Column:
-    """A feature's final values from its raw columns, missing where the entity is."""
+    """A feature's final values from its raw columns of n rows, missing where the entity is.
+
+    at        the instants that the view is read at, int64[n], or int64[] for all
+    present   whether the entity is there, bool[n]
+    """
     finish = feature.kind.finalise
     return (finish(raws, at, feature.aggregation) if finish else raws[0]).where(present)
 
@@ -56,8 +66,11 @@ class Block(Protocol):
     def column(self, ref: str) -> Column:
         """A feature's values, n rows, or one that stands for all."""
 
-    def float32(self, refs: tuple[str, ...]) -> np.ndarray:
-        """Numeric features as the model sees them, float32[n, k], or [1, k] for all; NaN for what is not there."""
+    def write(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
+        """Write numeric features into columns of the model's rows, float32[n, d]; NaN for what is not there.
+
+        places    intp[k], the column of each of the k features
+        """
 
 
 class KeptBlock(Block, Protocol):
@@ -116,81 +129,60 @@ class Columns:
         """As `Block.column`."""
         return self._columns[ref]
 
-    def float32(self, refs: tuple[str, ...]) -> np.ndarray:
-        """As `Block.float32`."""
-        columns = [self._columns[ref].to_float32() for ref in refs]
-        out = np.empty((max(map(len, columns)), len(refs)), dtype=np.float32)
-        for place, column in enumerate(columns):
-            out[:, place] = column
-        return out
+    def write(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
+        """As `Block.write`."""
+        for place, ref in zip(places.tolist(), refs, strict=True):
+            rows[:, place] = self._columns[ref].to_float32()
 
 
 class StoredRows:
-    """A block of states that were read: m rows of a view at instants, and which of them each candidate has.
+    """A block of states that were read: rows of a view at one instant, and which of them each candidate has.
 
-    t       int64[m], the instant of each row
-    rows    int64[n], the row of each candidate, m for one that has none; None for one row that stands for all
+    t       the instant
+    rows    intp[n], the row of each candidate in `found.matrix`; None for its first, which stands for all
     """
 
-    def __init__(self, view: View, found: Readout, t: np.ndarray, rows: np.ndarray | None) -> None:
-        self.refs = view.references
-        self._view = view
+    def __init__(self, found: Readout, t: int, rows: np.ndarray | None) -> None:
+        self.refs = found.view.references
+        self._view = found.view
         self._found = found
-        self._t = t
+        self._at = np.array(t - t % found.view.interval_us, dtype=np.int64)
         self._rows = rows
+        self._chosen = slice(1) if rows is None else rows
 
     def column(self, ref: str) -> Column:
         """As `Block.column`."""
-        column = self._final(ref)
-        if self._rows is None:
-            return column
-        spread = column.and_missing()
-        return Column(spread.values[self._rows], spread.valid[self._rows])
+        feature = self._view.by_reference[ref]
+        raws = [self._raw(name) for name in feature.raws]
+        return final_of(feature, raws, self._at, self._present)
 
-    def float32(self, refs: tuple[str, ...]) -> np.ndarray:
-        """As `Block.float32`."""
-        m = len(self._t)
-        out = np.empty((len(refs), m + 1), dtype=np.float32)
-        out[:, m] = _NAN
-        numbers = self._found.numbers
-        at, present = self._at_and_present
-        together, alone = _stacked(self._view, refs)
-        for finish, places, sources in together:
-            stacked = Column(numbers.values[sources], numbers.valid[sources])
-            final = finish([stacked], at, None) if finish else stacked
-            out[places, :m] = final.where(present).to_float32()
-        for place, ref in alone:
-            out[place, :m] = self._final(ref).to_float32()
-        spread: np.ndarray = out[:, :m] if self._rows is None else out[:, self._rows]
-        return spread.T
+    def write(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
+        """As `Block.write`."""
+        write = self._write_columns if write_finals is None else self._write_compiled
+        write(rows, places, refs)
 
     def raw_rows(self, shown: np.ndarray) -> RawRows:
         """The raw values of some candidates, intp[k], or the one row of all."""
         return RawMatrix.of_read(self._found, self._rows).rows(shown)
 
+    def _write_columns(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
+        Columns({ref: self.column(ref) for ref in refs}).write(rows, places, refs)
+
+    def _write_compiled(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
+        finishes = finishes_of(self._view, refs)
+        write_finals(rows, places, finishes, self._found.matrix, self._rows, int(self._at), self._view.retention_us)
+
+    def _raw(self, name: str) -> Column:
+        place = self._view.whole_numbers.get(name)
+        if place is not None:
+            return self._numbers(1 + place)
+        column = self._found.texts[name]
+        return Column(column.values[self._chosen], column.valid[self._chosen])
+
+    def _numbers(self, place: int) -> Column:
+        values = self._found.matrix[:, place][self._chosen]
+        return Column(values, values != ABSENT)
+
     @cached_property
-    def _at_and_present(self) -> tuple[np.ndarray, np.ndarray]:
-        return at_and_present(self._view, self._found.seen_e, self._t)
-
-    def _final(self, ref: str) -> Column:
-        feature = self._view.by_reference[ref]
-        return final_of(feature, [self._found.column(name) for name in feature.raws], *self._at_and_present)
-
-
-Finish = Callable[[Sequence[Column], np.ndarray, Any], Column]
-
-
-@lru_cache(maxsize=256)
-def _stacked(
-    view: View, refs: tuple[str, ...]
-) -> tuple[list[tuple[Finish | None, np.ndarray, np.ndarray]], list[tuple[int, str]]]:
-    """Features whose final values are made by one call, with places in `refs` and rows of numbers; and all others."""
-    together: dict[Finish | None, list[tuple[int, int]]] = {}
-    alone = []
-    for place, ref in enumerate(refs):
-        feature = view.by_reference[ref]
-        if len(feature.raws) == 1 and (feature.kind.finalise is None or feature.kind.is_elementwise):
-            together.setdefault(feature.kind.finalise, []).append((place, view.whole_numbers[feature.raws[0]]))
-        else:
-            alone.append((place, ref))
-    return [(finish, *np.array(pairs, dtype=np.intp).T) for finish, pairs in together.items()], alone
+    def _present(self) -> np.ndarray:
+        return present_at(self._view, self._numbers(0), self._at)

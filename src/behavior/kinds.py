@@ -37,8 +37,6 @@ class Kind:
     field      which types of fields it needs (None: a property): () for none
     windowed   whether it may be given a window; it must have one if `needs_window`
     counts_hops  whether it asks its slots how many hops hold something
-    is_elementwise  whether `finalise` makes each value of its own raw one and instant alone, whatever the definition:
-                 then many features are finalised in one call, as rows of one matrix
     """
 
     name: str
@@ -52,7 +50,6 @@ class Kind:
     windowed: bool = False
     needs_window: bool = False
     counts_hops: bool = False
-    is_elementwise: bool = False
     entities: tuple[str, ...] = ENTITIES
 
 
@@ -168,7 +165,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "ever", "1 if there was any such event, else 0", 'ever("purchase")',
-            lambda spec, selects: (Sum((Term(_match(spec)),)),), _to_flag, _int64, is_elementwise=True,
+            lambda spec, selects: (Sum((Term(_match(spec)),)),), _to_flag, _int64,
         ),
         Kind(
             "last", "the field of the latest event that says it", 'last("purchase.category")', _extreme, None,
@@ -181,7 +178,6 @@ KINDS: dict[str, Kind] = {
         Kind(
             "age", 'seconds since the latest such event, or the first with `since="first"`', 'age("purchase")',
             lambda spec, selects: (ExtremeTime(_match(spec), spec.since == "first"),), _to_age, _float32,
-            is_elementwise=True,
         ),
         Kind(
             "distinct", "how many different values of a text field, at most `cap`; of users only for items, categories "

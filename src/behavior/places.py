@@ -1,15 +1,11 @@
-"""Where names stand in tables that have one row more than names: the last stands for every unknown one."""
+"""Where names stand in tables, and rows of tables laid out: compiled where there was a C compiler, else in numpy.
 
-from collections.abc import Mapping, Sequence
+Tables have one row more than names: the last stands for every unknown one. What each function does, `numpy_rows` says.
+"""
 
-import numpy as np
+try:
+    from behavior.compiled_rows import places_in, stored_of, write_codes, write_gathered
+except ImportError:
+    from behavior.numpy_rows import places_in, stored_of, write_codes, write_gathered
 
-
-def places_in(index: Mapping[str, int], names: Sequence[str]) -> np.ndarray:
-    """The row of each name, intp[n]; that of an unknown one is behind the last.
-
-    >>> places_in({"TEA": 0, "RICE": 1}, ["RICE", "unheard of"]).tolist()
-    [1, 2]
-    """
-    unknown = len(index)
-    return np.array([index.get(each, unknown) for each in names], dtype=np.intp)
+__all__ = ["places_in", "stored_of", "write_codes", "write_gathered"]

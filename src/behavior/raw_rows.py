@@ -21,6 +21,7 @@ from behavior.snapshot_rows import ABSENT
 Text = str | list[str] | None
 # Entities of which all candidates of a request share one row.
 _SHARED = ("user", "all")
+_FIRST = np.zeros(1, dtype=np.intp)
 
 
 class RawRows(msgspec.Struct, frozen=True, array_like=True):
@@ -52,18 +53,13 @@ class RawMatrix:
         # Two arrays in one go: an answer is made from some sixty columns, and each array has its price.
         values = np.concatenate([column.values for column in numeric])
         valid = np.concatenate([column.valid for column in numeric])
-        numbers = np.where(valid, values, ABSENT).reshape(len(numeric), -1).T
+        numbers = np.ascontiguousarray(np.where(valid, values, ABSENT).reshape(len(numeric), -1).T)
         return cls(view, numbers, tuple(raw[name] for name in view.textual))
 
     @classmethod
     def of_read(cls, found: Readout, places: np.ndarray | None) -> "RawMatrix":
         """The matrix of m rows that were read, and one more that stands for what is not there."""
-        m = len(found.seen_e)
-        numbers = np.full((m + 1, 1 + len(found.numbers.values)), ABSENT, dtype=np.int64)
-        numbers[:m, 0] = np.where(found.seen_e.valid, found.seen_e.values, ABSENT)
-        numbers[:m, 1:] = np.where(found.numbers.valid, found.numbers.values, ABSENT).T
-        texts = tuple(found.texts[name].and_missing() for name in found.view.textual)
-        return cls(found.view, numbers, texts, places)
+        return cls(found.view, found.matrix, tuple(found.texts[name] for name in found.view.textual), places)
 
     def at(self, places: np.ndarray) -> "RawMatrix":
         """The same rows, looked up for candidates whose rows are `places`."""
@@ -73,7 +69,7 @@ class RawMatrix:
         """What the entry keeps of it: the rows of the shown candidates, intp[m], or the one that they share."""
         chosen = shown
         if self.view.entity in _SHARED:
-            chosen = np.zeros(1, dtype=np.intp)
+            chosen = _FIRST
         if self.places is not None:
             chosen = self.places[chosen]
         numbers = self.numbers[chosen].astype("<i8", copy=False).tobytes()

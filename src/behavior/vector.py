@@ -5,7 +5,7 @@ values, the moment and the candidate out as float32 in the model's own order. On
 used, so equal integers give equal bits.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from behavior.column import Column
 from behavior.errors import BadInput
 from behavior.finals import Columns, Finals
 from behavior.moment import Moment
+from behavior.places import write_codes
 
 MOMENT_INPUTS = ("moment:hour", "moment:weekday")
 CANDIDATE_INPUT = "candidate:category"
@@ -24,7 +25,7 @@ def assemble(
     inputs: Sequence[str],
     finals: Mapping[str, Column],
     moment: Moment,
-    candidates: np.ndarray,
+    candidates: Sequence[str] | np.ndarray,
     vocabularies: Mapping[str, Mapping[str, int]],
 ) -> np.ndarray:
     """The model's rows, float32[n, d], one column per input in the given order.
@@ -32,7 +33,7 @@ def assemble(
     inputs         references `view:feature`, `moment:hour`, `moment:weekday`, `candidate:category`
     finals         final columns of n rows, or of one row that stands for all
     moment         n rows, or one that stands for all
-    candidates     object[n], the category of each row
+    candidates     n, the category of each row
     vocabularies   {input: {text: code}} for the inputs that are texts; a text that is not in it becomes NaN
     """
     rows = np.empty((len(candidates), len(inputs)), dtype=np.float32)
@@ -40,14 +41,14 @@ def assemble(
     layout = _layout(tuple(inputs), tuple(block.refs for block in blocks), frozenset(vocabularies))
     for block, (places, refs) in zip(blocks, layout.numbers, strict=True):
         if refs:
-            rows[:, places] = block.float32(refs)
+            block.write(rows, places, refs)
     for place, ref in layout.texts:
         column = finals[ref]
-        known = zip(column.values, column.valid, strict=True)
-        rows[:, place] = _codes([text if there else None for text, there in known], vocabularies[ref])
+        known = zip(column.values.tolist(), column.valid.tolist(), strict=True)
+        write_codes(rows, place, [text if there else None for text, there in known], vocabularies[ref])
     for place, name in layout.asked:
         if name == CANDIDATE_INPUT:
-            rows[:, place] = _codes(candidates, vocabularies[name])
+            write_codes(rows, place, candidates, vocabularies[name])
         else:
             rows[:, place] = moment.hour if name == "moment:hour" else moment.weekday
     return rows
@@ -82,7 +83,3 @@ def _layout(inputs: tuple[str, ...], blocks: tuple[frozenset[str], ...], texts: 
         (np.array([place for place, _ in each], dtype=np.intp), tuple(name for _, name in each)) for each in numbers
     )
     return _Layout(laid, tuple(of_texts), tuple(asked))
-
-
-def _codes(texts: Iterable[str | None], vocabulary: Mapping[str, int]) -> np.ndarray:
-    return np.array([np.nan if text is None else vocabulary.get(text, np.nan) for text in texts], dtype=np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from behavior.column import Column
 from behavior.finals import finalise
-from behavior.places import places_in
+from behavior.places import places_in, write_gathered
 from behavior.plan import Plan, View
 from behavior.raw_rows import RawMatrix, RawRows
 from behavior.snapshot_rows import unpack_rows
@@ -111,14 +111,13 @@ class SnapshotRows:
         column = self._finals.columns[ref]
         return Column(column.values[self._rows], column.valid[self._rows])
 
-    def float32(self, refs: tuple[str, ...]) -> np.ndarray:
-        """As `Block.float32`."""
+    def write(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
+        """As `Block.write`."""
         laid_out = self._finals.laid_out.get(refs)
         if laid_out is None:
             laid_out = np.stack([self._finals.columns[ref].to_float32() for ref in refs], axis=1)
             self._finals.laid_out[refs] = laid_out
-        asked: np.ndarray = laid_out[self._rows]
-        return asked
+        write_gathered(rows, places, laid_out, self._rows)
 
     def raw_rows(self, shown: np.ndarray) -> RawRows:
         """As `KeptBlock.raw_rows`."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from behavior.column import Column
 from behavior.finals import StoredRows
+from behavior.places import stored_of
 from behavior.plan import Plan, View
 from behavior.readout import readout
 
@@ -34,13 +35,8 @@ class UserState:
         """
         if view.entity == "user":
             stored = self.fields.get(view.letter)
-            return rows_of(view, [stored] if stored else [], t, None if stored else np.zeros(1, dtype=np.intp))
-        letter, fields = view.letter, self.fields
-        found = [fields.get(letter + category.encode()) for category in categories]
-        known = [data for data in found if data is not None]
-        count = iter(range(len(known)))
-        rows = [len(known) if data is None else next(count) for data in found]
-        return rows_of(view, known, t, np.array(rows, dtype=np.intp))
+            return rows_of(view, [stored] if stored else [], None, t)
+        return rows_of(view, *stored_of(self.fields, view.letter, categories), t)
 
     def columns(self, view: View, categories: Sequence[str], t: int) -> dict[str, Column]:
         """The same as columns, `{view:feature: column}`: one row of a user view, one per category of a pair view."""
@@ -64,7 +60,7 @@ def state_field(view: View, category: str | None = None) -> bytes:
     return view.letter if category is None else view.letter + category.encode()
 
 
-def rows_of(view: View, stored: Sequence[bytes], t: int, rows: np.ndarray | None) -> StoredRows:
+def rows_of(view: View, stored: Sequence[bytes], rows: np.ndarray | None, t: int) -> StoredRows:
     """Final values of stored states at instant t, and which of them each candidate has; see `StoredRows`."""
-    at = np.full(len(stored), t, dtype=np.int64)
-    return StoredRows(view, readout(view, stored, at - at % view.interval_us), at, rows)
+    at = np.full(len(stored), t - t % view.interval_us, dtype=np.int64)
+    return StoredRows(readout(view, stored, at), t, rows)

@@ -4,6 +4,7 @@ import numpy as np
 
 from behavior.column import Column
 from behavior.event import DAY_US, PERSONALIZATION, Admitted, Event
+from behavior.finals import StoredRows
 from behavior.plan import FeatureDefinition, Plan, ViewDefinition
 from behavior.state import encode, fold
 from behavior.words import age, count
@@ -87,12 +88,19 @@ def test_values_are_final_and_fall_by_themselves() -> None:
 def test_rows_of_stored_states() -> None:
     """Each candidate has the values of its row, or none. Everybody is read at whole minutes."""
     state = stored("TEA").fields[state_field(PAIRS, "TEA")]
-    found = rows_of(PAIRS, [state], T + 1, np.array([1, 0, 1, 0]))
+    found = rows_of(PAIRS, [state], np.array([1, 0, 1, 0]), T + 1)
     name = next(ref for ref in found.refs if ref.endswith("count_24h"))
     assert found.column(name).valid.tolist() == [False, True, False, True]
-    assert found.float32((name,))[:, 0].tolist()[1::2] == [1.0, 1.0]
-    assert np.isnan(found.float32((name,))[::2]).all()
+    np.testing.assert_array_equal(written(found, name, 4), np.array([np.nan, 1, np.nan, 1], dtype=np.float32))
     everybody = PLAN.view("everybody")
     data = encode(everybody, fold(everybody, None, bought("TEA")))
     age = "everybody:purchase_age_s"
-    assert rows_of(everybody, [data], T + 90_000_000, None).float32((age,)).tolist() == [[60.0]]
+    assert written(rows_of(everybody, [data], None, T + 90_000_000), age, 2).tolist() == [60.0, 60.0]
+
+
+def written(block: StoredRows, ref: str, n: int) -> np.ndarray:
+    """The feature as a column of the model's rows."""
+    rows = np.zeros((n, 3), dtype=np.float32)
+    block.write(rows, np.array([1], dtype=np.intp), (ref,))
+    assert not rows[:, ::2].any()
+    return rows[:, 1]

@@ -1,16 +1,23 @@
-"""Many stored states at once: the same raw values as one by one, and the instants at which windows change."""
+"""Many stored states at once: the same raw values as one by one, and the instants at which windows change.
+
+Whatever is read here is read twice, compiled and in numpy, and must be the same; see `read`.
+"""
+
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from behavior import readout as readout_room
 from behavior import state as states
 from behavior.aggregation import Aggregation
+from behavior.errors import OpportuneError
 from behavior.event import Admitted
 from behavior.plan import View, ViewDefinition
 from behavior.ragged import NEVER
-from behavior.readout import Readout, readout
+from behavior.readout import Readout, in_numpy, readout
 from tests import oracle
 from tests.golden import format_1
 from tests.oracle import DAY, field_of, floor, hop_of, matching, span_of
@@ -45,8 +52,17 @@ def asked(draw: st.DrawFn, view: View, log: list[Admitted], size: int, *, mixed:
 
 
 def read(view: View, rows: Asked) -> Readout:
-    """The readout of the rows."""
-    return readout(view, [data for data, _ in rows], np.array([t for _, t in rows], dtype=np.int64))
+    """The readout of the rows, which is the same in numpy."""
+    stored_states, t = [data for data, _ in rows], np.array([t for _, t in rows], dtype=np.int64)
+    found, expected = readout(view, stored_states, t), in_numpy(view, stored_states, t)
+    assert found.matrix.tolist() == expected.matrix.tolist()
+    assert found.leave.tolist() == expected.leave.tolist()
+    assert set(found.texts) == set(expected.texts)
+    for name, column in expected.texts.items():
+        assert [plain(found.texts[name], row) for row in range(len(rows))] == [
+            plain(column, row) for row in range(len(rows))
+        ]
+    return found
 
 
 def assert_as_one_by_one(view: View, rows: Asked) -> None:
@@ -193,3 +209,28 @@ def _last_exits(spec: Aggregation, chosen: list[Admitted], left: dict[int, int])
         if isinstance(text, str):
             by_text[text] = max(left[id(a)], by_text.get(text, 0))
     return sorted(by_text.values(), reverse=True)[: spec.cap]
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+@pytest.mark.skipif(readout_room.read_states is None, reason="nothing is compiled here")
+@settings(NASTY, max_examples=100)
+@given(data=st.data())
+def test_damaged_states_are_refused(data: st.DataObject, entity: str) -> None:
+    """Cut off, or with other bytes: an error of ours, or the values of some state; never a crash."""
+    view = View(view_definition(entity))
+    rows = data.draw(asked(view, data.draw(logs(), "log"), 3))
+    some = [damaged(data.draw, stored_state) for stored_state, _ in rows]
+    assume(all(each is None or each[:1] != b"\x01" for each in some))  # format 1 is read in numpy
+    with suppress(OpportuneError):
+        found = readout(view, some, np.array([t for _, t in rows], dtype=np.int64))
+        assert all(len(column) == len(rows) for column in (*found.raw.values(), found.seen_e))
+
+
+def damaged(draw: st.DrawFn, data: bytes | None) -> bytes | None:
+    """The bytes with a piece of them replaced, or all of them."""
+    if data is None:
+        return None
+    start = draw(st.integers(0, len(data)))
+    end = draw(st.integers(start, len(data)))
+    numbers = st.lists(st.sampled_from((0, 1, 2, 3, 0x7F, 0x80, 0xFF)), max_size=12).map(bytes)
+    return data[:start] + draw(numbers | st.binary(max_size=12)) + data[end:]

@@ -1,0 +1,16 @@
+from collections.abc import Sequence
+
+import numpy as np
+
+# Of one textual slot of one state: where in the bytes the texts begin, the place of its own first one, and its numbers.
+Packed = tuple[int, int, list[int]]
+
+def read_states(
+    program: np.ndarray,
+    slots: int,
+    width: int,
+    textual: int,
+    has_ids: bool,
+    stored: list[bytes | None],
+    t: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, Sequence[Sequence[Packed | None]]] | None: ...
