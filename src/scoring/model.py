@@ -70,7 +70,7 @@ class Bundle:
 
     def assemble(self, finals: Mapping[str, Column], moment: Moment, categories: Sequence[str]) -> np.ndarray:
         """The model's rows, float32[n, d], of the candidates' categories."""
-        return assemble(self.inputs, finals, moment, np.array(categories, dtype=object), self.vocabularies)
+        return assemble(self.inputs, finals, moment, categories, self.vocabularies)
 
     def believed(self, margins: np.ndarray) -> np.ndarray:
         """Raw margins [n] as they can be believed, float64[n]: calibrated, if the bundle has a calibration."""
