@@ -11,7 +11,6 @@ import pytest
 from deployment.redis_server import redis_server
 from tests.redis_cluster import Cluster, running_cluster
 
-
 # Read when LightGBM is loaded, here and in what the tests start: its threads sleep while they wait for each other. By
 # default they spin, and where several processes share the cores, a fit takes ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -70,7 +70,6 @@ def killed_and_again(home: Path, place: int, when: str, monkeypatch: pytest.Monk
     return finished(home, monkeypatch)
 
 
-@pytest.mark.timeout(600)
 def test_a_killed_refresh_ends_as_one_that_was_not(prepared: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same bundle apart from its time, the same pointers, one decision: killed after training, after promoting."""
     expected = finished(home, monkeypatch)

@@ -89,7 +89,6 @@ def journal(settings: Settings, served: Sequence[Served]) -> None:
     asyncio.run(written())
 
 
-@pytest.mark.timeout(600)
 def test_a_bundle_is_made_from_what_was_served(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of each week that is over, its entries; the new bundle keeps the inputs and vocabularies of the serving one."""
     settings = load()
