@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PY := .venv/bin/python
+# What Python compiles it keeps, whatever the shell says: tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --upgrade --custom-compile-command "make lock"
 
 help: ## this list
@@ -14,8 +16,8 @@ setup: ## the virtual environment .venv with hashed requirements and the project
 demo: setup ## the whole loop on a real year of purchases
 	@$(PY) -m opportune demo
 
-test: setup ## the everyday tests
-	@$(PY) -m pytest
+test: setup ## the everyday tests, file by file in three processes: many of them wait for processes that they start
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 prove: setup ## the long proofs
 	@$(PY) -m pytest -m prove

@@ -13,10 +13,13 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # A token and a trace take 1 KiB. Metadata is buffered before anybody knows who calls.
     ("grpc.max_metadata_size", 8 * KIB),
     ("grpc.absolute_max_metadata_size", 8 * KIB),
-    # Against overload by one caller: the rest of its calls wait on its own connection. Whoever else calls waits for
-    # the calls in the house: 16 of one or two milliseconds each leave room in a deadline of 100 ms, and keep a core
-    # busy over a network of some milliseconds too. (Calls queue in gRPC before Python sees them, the first one first.)
-    ("grpc.max_concurrent_streams", 16),
+    # Against overload by one caller: the rest of its calls wait on its own connection. Whoever else calls waits for all
+    # calls in the house, since they queue in gRPC before Python sees them, the first one first. Beside one connection
+    # that is never idle, with calls of 1 ms, that is 14 ms at the median (28 with 16 streams); with calls of 5 ms nine
+    # of ten keep a deadline of 100 ms (one of four with 16). Fewer would make a caller wait while Redis is late, when
+    # each of its calls lasts until the read is given up; one of them watches the health besides.
+    # Against many noisy connections this is no help, `calls_per_s` in the access file is.
+    ("grpc.max_concurrent_streams", 8),
     # gRPC's own pushback counts calls that are answered but not yet cleared away, and refuses a client that keeps to
     # the limit of streams: 51 to 72 of 128 calls in one burst failed with it, none without.
     ("grpc.http.overload_protection", 0),

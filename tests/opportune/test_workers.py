@@ -60,7 +60,6 @@ def requests(told: dict[tuple[str, str], float]) -> float:
     return sum(value for (name, _), value in told.items() if name == "opportune_requests_total")
 
 
-@pytest.mark.timeout(300)
 def test_a_worker_that_dies_is_started_again_and_nobody_notices(settings: Settings) -> None:
     """kill -9 of a worker under load fails no call; metrics tell each worker's own, and that one was started again."""
     with ServerProcess(settings, workers=2) as server:
@@ -87,7 +86,6 @@ def test_a_worker_that_dies_is_started_again_and_nobody_notices(settings: Settin
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids(server))
 
 
-@pytest.mark.timeout(120)
 def test_a_new_worker_that_does_not_serve_leaves_the_old_ones(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -124,7 +122,6 @@ def test_a_port_where_somebody_else_listens_is_refused(settings: Settings) -> No
         supervise(settings.replaced(port=other.getsockname()[1], workers=2))
 
 
-@pytest.mark.timeout(120)
 def test_what_is_wrong_at_the_start_is_said_once(settings: Settings) -> None:
     """Without a key the first worker says so, no second one is started, and the exit status is 1."""
     settings.key_file.unlink()

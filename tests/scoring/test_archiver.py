@@ -287,7 +287,7 @@ def fleet(redis_url: str, prefix: str, archive: Archive) -> Iterator[Fleet]:
         process.wait()
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(40, marks=[pytest.mark.prove, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("rounds", [6, pytest.param(40, marks=pytest.mark.prove)])
 def test_every_event_is_archived_once_whoever_is_killed(
     log: RawLog, archive: Archive, fleet: Fleet, rounds: int
 ) -> None:

@@ -117,7 +117,7 @@ def test_a_full_redis_acknowledges_nothing(limited: str, tmp_path: Path, prefix:
     entrance = Entrance(tmp_path / "home", limited, prefix)
     entrance.track([reported(), reported("late", event_time=5)])
     before = entrance.counted()
-    limit(limited, -1_000)
+    limit(limited, -1_000_000)
     for message in (reported("m2"), reported(), reported("m3", kind="BAD"), reported("m4", consent=[])):
         with pytest.raises(Unavailable, match="OutOfMemory"):
             entrance.track([message])

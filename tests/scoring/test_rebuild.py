@@ -176,7 +176,6 @@ def test_cut_off_at_any_command_the_next_one_makes_it_whole(
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kills", [25])
 def test_the_command_is_killed_with_9_and_run_again(redis_url: str, prefix: str, tmp_path: Path, kills: int) -> None:
     """At random instants, while events flow and are folded; the last run ends as one that was never killed."""

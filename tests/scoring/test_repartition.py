@@ -124,7 +124,7 @@ def test_the_log_the_archive_and_the_states_are_moved(deployment: Deployment, tm
 
 
 @pytest.mark.usefixtures("_in_one_process")
-@pytest.mark.parametrize("cuts", [3, pytest.param(40, marks=[pytest.mark.prove, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("cuts", [3, pytest.param(40, marks=pytest.mark.prove)])
 def test_cut_off_at_any_command_it_goes_on(
     redis_url: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: int
 ) -> None:

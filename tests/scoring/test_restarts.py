@@ -42,7 +42,6 @@ def failures_while_in_turn(
     return callers.failures
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.prove)])
 def test_workers_on_one_port_are_replaced_without_a_failed_call(times: int, settings: Settings) -> None:
     """SIGHUP puts new processes in the place of all workers; callers of the one address notice nothing."""
@@ -55,7 +54,6 @@ def test_workers_on_one_port_are_replaced_without_a_failed_call(times: int, sett
     assert server.popen.returncode == 0
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("times", TIMES)
 def test_servers_are_restarted_in_turn_without_a_failed_call(times: int, settings: Settings) -> None:
     """SIGTERM to one of two servers and a start anew, then to the other: callers of both addresses notice nothing."""
@@ -66,14 +64,12 @@ def test_servers_are_restarted_in_turn_without_a_failed_call(times: int, setting
     assert failures_while_in_turn(settings, times, stop) == []
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("times", TIMES)
 def test_kill_9_of_one_of_two_servers_fails_no_call(times: int, settings: Settings) -> None:
     """Calls in flight to the killed server are repeated at the other, which answers alone until it is back."""
     assert failures_while_in_turn(settings, times, ServerProcess.kill, calls=100) == []
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("times", TIMES)
 def test_ten_reloads_fail_no_call_and_mix_no_answer(times: int, settings: Settings) -> None:
     """Each answer under reloads is, to the last bit, the one that its bundle gives alone.

@@ -27,7 +27,7 @@ from training import tables as table_files
 from training.backfill import backfill, render
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_runs_day_after_day_make_what_one_run_makes(data: st.DataObject) -> None:
     """Whatever the log and wherever it is cut into runs, the rows are those of one run over all of it."""
