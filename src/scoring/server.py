@@ -50,6 +50,7 @@ from scoring.process import expose_metrics, is_cancelled, log_to_stderr
 from scoring.recall import Recall
 from scoring.reflection import add_reflection
 from scoring.score import Scoring
+from scoring.stages import STAGES
 from scoring.tls import refuse_exposed, server_credentials
 
 _log = logging.getLogger("opportune.serve")
@@ -191,6 +192,7 @@ class Server:
                 if answered:
                     _log.warning("cannot look for changes (%s: %s); trying on", type(error).__name__, error)
                 answered = False
+            STAGES.settle()
             await asyncio.sleep(POLL_S)
 
     async def _serving(self) -> None:
