@@ -1,7 +1,7 @@
 """How long each stage of a call takes, wrapped around the functions that the stages are.
 
-A stage costs two looks at the clock and one append: times are sorted into their buckets many at once, whenever the server
-polls and when somebody asks for the figures.
+A stage costs two looks at the clock and one append: times are sorted into their buckets many at once, whenever the
+server polls and when somebody asks for the figures.
 """
 
 import threading

@@ -105,7 +105,8 @@ def test_events_are_refused_and_consumers_still_commit(limited: str, tmp_path: P
     assert counts == {"received": calls * 100, "accepted": calls * 100}
     assert len(entrance.stored()) == calls * 100
     (now,) = memories(client.info("memory"))
-    assert HIGH_WATER <= now.fullness < 1
+    # The buffers of the connection that was closed meanwhile are free again.
+    assert HIGH_WATER - 0.02 <= now.fullness < 1
     client.set("commit", "c" * 10_000)
     limit(limited, 50_000_000)
     looked(limited).check()
