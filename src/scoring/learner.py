@@ -7,10 +7,11 @@ take, so that no learner, however wrong, moves a margin by more than the bound.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 
 import msgspec
 import numpy as np
+
+from behavior.places import places_in
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -34,7 +35,7 @@ def decode(data: bytes | None) -> Weights:
     return Weights() if data is None else _decoder.decode(data)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Residuals:
     """Weights ready for use: clamped to ±bound; what is not a finite number counts as nothing learned.
 
@@ -44,18 +45,19 @@ class Residuals:
     """
 
     version: int = 0
-    _clamped: Mapping[str, float] = field(default_factory=dict)
+    _rows: Mapping[str, int] = field(default_factory=dict)
+    _clamped: np.ndarray = field(
+        default_factory=lambda: np.zeros(1)
+    )  # float64[rows + 1], the last is of what is unknown
 
     @classmethod
     def of(cls, weights: Weights, bound: float) -> "Residuals":
         """The weights within ±bound."""
-        clamped = {
-            category: max(-bound, min(bound, weight))
-            for category, weight in weights.weights.items()
-            if math.isfinite(weight)
-        }
-        return cls(weights.version, clamped)
+        finite = {category: weight for category, weight in weights.weights.items() if math.isfinite(weight)}
+        rows = {category: row for row, category in enumerate(finite)}
+        return cls(weights.version, rows, np.clip(np.array([*finite.values(), 0.0]), -bound, bound))
 
     def lookup(self, categories: Sequence[str]) -> np.ndarray:
         """The correction of each category, float64[n]; 0 for one that nothing was learned about."""
-        return np.array(list(map(self._clamped.get, categories, repeat(0.0))), dtype=np.float64)
+        found: np.ndarray = self._clamped[places_in(self._rows, categories)]
+        return found

@@ -55,6 +55,8 @@ from scoring.tls import refuse_exposed, server_credentials
 
 _log = logging.getLogger("opportune.serve")
 POLL_S = 0.2
+# A request leaves hardly a cycle behind: to look for some after each few of them, as Python would, is for nothing.
+GARBAGE = 20_000
 # Clients need this long to notice NOT_SERVING before connections go away; without it some calls fail.
 NOTICE_S = 1.0
 GRACE_S = 5.0
@@ -201,6 +203,7 @@ class Server:
             # What has been loaded stays for good: a full collection would walk over it in the middle of a request.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(GARBAGE)
             for name in ("", SERVICE):
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
             metrics.SERVING.set(1)
