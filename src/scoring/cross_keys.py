@@ -1,0 +1,56 @@
+"""The crosses of persona × content × context: which there are, in which order they are added, and under which key.
+
+Learner and scorer read this one list. The order is part of what a correction is: float64 sums depend on it.
+
+    category                             of whatever is shown
+    item                                 of an item too
+    daypart weekday device page placement   the category in that context; left out where the context is not known
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+
+from behavior.served import ITEM
+from scoring.example import Example
+from scoring.learners import key_of
+
+CATEGORY_CROSS = "category"
+ITEM_CROSS = "item"
+
+
+class Context(msgspec.Struct, frozen=True):
+    """The words of the context in which something is shown, in the order of their crosses; empty where not known."""
+
+    daypart: str = ""
+    weekday: str = ""
+    device: str = ""
+    page: str = ""
+    placement: str = ""
+
+
+@lru_cache(maxsize=4096)
+def crosses_of(context: Context, kind: str) -> Sequence[tuple[str, str]]:
+    """The name and the context's word of every cross that a thing of the kind takes part in, in their order.
+
+    >>> crosses_of(Context(weekday="mon"), "item")
+    (('category', ''), ('item', ''), ('weekday', 'mon'))
+    """
+    words = [(name, getattr(context, name)) for name in Context.__struct_fields__]
+    things = [(CATEGORY_CROSS, "")] + [(ITEM_CROSS, "")] * (kind == ITEM)
+    return (*things, *((name, word) for name, word in words if word))
+
+
+def cross_key(cross: str, word: str, persona: str, thing: str) -> str:
+    """The key of a cross: `thing` is the item of the item's cross, the category of all others."""
+    return key_of(cross, word, persona, thing)
+
+
+def cross_keys(example: Example) -> list[str]:
+    """The keys of the crosses that an example takes part in, in their order."""
+    context = Context(example.daypart, example.weekday, example.device, example.page, example.placement)
+    return [
+        cross_key(cross, word, example.persona, example.id if cross == ITEM_CROSS else example.category)
+        for cross, word in crosses_of(context, example.kind)
+    ]

@@ -1,0 +1,143 @@
+"""The learner of crosses: River's logistic regression on persona × content × context, on top of the batch margin.
+
+The margin stands in the gradient, so what the model knows already is not learned again: weights are corrections in
+logits. AdaGrad's steps (Duchi, Hazan and Singer, "Adaptive subgradient methods", JMLR 12, 2011) from an accumulator
+that does not begin at 0: a first step is as long as its gradient, not as long as the rate, so that of a rare outcome
+the many small gradients of what did not come do not outrun the few great ones of what did.
+"""
+
+import math
+from collections import defaultdict
+from typing import Any, ClassVar
+
+from river import linear_model, optim
+from river.utils import VectorDict
+
+from scoring.cross_keys import cross_keys
+from scoring.example import Example
+from scoring.learners import CROSSES, Numbers
+from scoring.recency import Recency
+
+# Beyond, a probability is 0 or 1 to River.
+MAX_MARGIN = 30.0
+LEARNING_RATE = 0.05
+ACCUMULATED = 1.0
+# The gradient of the log loss lies within ±1 by itself; this keeps that true should the loss ever change.
+CLIP_GRADIENT = 1.0
+ROOM = 100_000
+
+
+class OffsetLogisticRegression(linear_model.LogisticRegression):
+    """River's logistic regression on top of a margin that is given with each example.
+
+    The gradient is that of log loss at `offset + weights · x`, so the weights learn the residual only. Without an
+    offset it is River's own, but that it has no intercept, sums the weights of the features in the order in which x
+    gives them, and forgets the features that it learned about least recently where there are more than `room`.
+
+    learning_rate   of AdaGrad: no step of a weight is longer
+    accumulated     what AdaGrad's sum of squared gradients begins with
+    room            how many features are remembered
+
+    >>> model = OffsetLogisticRegression()
+    >>> model.learn_one({"TEA": 1.0}, True, offset=20.0)  # the margin was right: nothing left to learn
+    >>> abs(model.weights["TEA"]) < 1e-8
+    True
+    >>> model.learn_one({"TEA": 1.0}, True, offset=-1.0)
+    >>> model.predict_proba_one({"TEA": 1.0})[True] > 0.5
+    True
+    """
+
+    def __init__(
+        self, learning_rate: float = LEARNING_RATE, accumulated: float = ACCUMULATED, room: int = ROOM
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.accumulated = accumulated
+        self.room = room
+        super().__init__(optim.AdaGrad(learning_rate, accumulated), intercept_lr=0.0, clip_gradient=CLIP_GRADIENT)
+        self._recency: Recency[Any] = Recency(room)
+        self._offset = 0.0
+
+    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0, offset: float = 0.0) -> None:
+        """Learn one example whose margin before any correction is `offset`."""
+        self._offset = offset
+        try:
+            super().learn_one(x, y, w)
+        finally:
+            self._offset = 0.0
+        self._remember(x)
+
+    def learn_many(self, X: Any, y: Any, w: Any = 1) -> None:  # noqa: N803 River's name
+        """Learn a mini-batch without offsets, as River does."""
+        super().learn_many(X, y, w)
+        self._remember(X.columns)
+
+    def predict_proba_one(self, x: dict[Any, Any], offset: float = 0.0, **kwargs: Any) -> dict[Any, float]:
+        """The probability of False and of True, where the margin before any correction is `offset`."""
+        p = self.loss.mean_func(offset + self.residual_one(x))
+        return {False: 1.0 - p, True: p}
+
+    def residual_one(self, x: dict[Any, float]) -> float:
+        """The correction of the margin: weights · x, added in the order of x."""
+        total = 0.0
+        for name, value in x.items():
+            total += self._weights.get(name, 0.0) * value
+        return total
+
+    def changed(self) -> dict[Any, tuple[float, ...] | None]:
+        """(weight, sum of squared gradients, tick) of each feature since this was last asked; None: forgotten."""
+        return {name: self._of(name) if name in self._recency.ticks else None for name in self._recency.changed()}
+
+    def numbers(self) -> dict[Any, tuple[float, ...]]:
+        """(weight, sum of squared gradients, tick) of each feature."""
+        return {name: self._of(name) for name in self._recency.ticks}
+
+    def restore(self, numbers: dict[Any, tuple[float, ...]]) -> None:
+        """Continue from the numbers, bit for bit."""
+        squares: defaultdict[Any, float] = defaultdict(float)
+        squares.update({name: square for name, (_, square, _) in numbers.items()})
+        self.optimizer.g2 = squares
+        self._weights = VectorDict({name: weight for name, (weight, _, _) in numbers.items()})
+        self._recency.restore({name: tick for name, (_, _, tick) in numbers.items()})
+
+    def _raw_dot_one(self, x: dict[Any, float]) -> float:
+        return self._offset + self.residual_one(x)
+
+    def _remember(self, names: Any) -> None:
+        for name in self._recency.touch(names):
+            del self._weights[name]
+            del self.optimizer.g2[name]
+
+    def _of(self, name: Any) -> tuple[float, ...]:
+        return float(self._weights[name]), float(self.optimizer.g2[name]), float(self._recency.ticks[name])
+
+
+class Crosses:
+    """Corrects the batch margin per cross of persona × content × context.
+
+    It learns where the learned outcome is known, and the margin is a number. Its numbers are (weight, sum of squared
+    gradients, tick) by `cross_key`.
+    """
+
+    name: ClassVar[str] = CROSSES
+
+    def __init__(self, model: OffsetLogisticRegression | None = None) -> None:
+        self._model = model or OffsetLogisticRegression()
+
+    def learn(self, example: Example, weight: float) -> None:
+        """Learn the example's label, if it has one."""
+        if example.label is None or not math.isfinite(example.margin):
+            return
+        offset = min(max(example.margin, -MAX_MARGIN), MAX_MARGIN)
+        self._model.learn_one(dict.fromkeys(cross_keys(example), 1.0), example.label, weight, offset)
+
+    def changed(self) -> dict[str, tuple[float, ...] | None]:
+        """The numbers that differ from when this was last asked; None of what was forgotten since."""
+        return self._model.changed()
+
+    def numbers(self) -> dict[str, tuple[float, ...]]:
+        """The whole state."""
+        return self._model.numbers()
+
+    def restore(self, numbers: Numbers) -> None:
+        """Continue from the state, bit for bit."""
+        self._model.restore(dict(numbers))
