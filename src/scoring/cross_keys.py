@@ -14,7 +14,7 @@ import msgspec
 
 from behavior.served import ITEM
 from scoring.example import Example
-from scoring.learners import key_of
+from scoring.learners import key_of, parts_of
 
 CATEGORY_CROSS = "category"
 ITEM_CROSS = "item"
@@ -45,6 +45,11 @@ def crosses_of(context: Context, kind: str) -> Sequence[tuple[str, str]]:
 def cross_key(cross: str, word: str, persona: str, thing: str) -> str:
     """The key of a cross: `thing` is the item of the item's cross, the category of all others."""
     return key_of(cross, word, persona, thing)
+
+
+def persona_of(key: str) -> str:
+    """The persona of a cross's key."""
+    return parts_of(key)[2]
 
 
 def cross_keys(example: Example) -> list[str]:

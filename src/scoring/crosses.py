@@ -8,12 +8,13 @@ the many small gradients of what did not come do not outrun the few great ones o
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from river import linear_model, optim
 from river.utils import VectorDict
 
-from scoring.cross_keys import cross_keys
+from scoring.cross_keys import cross_keys, persona_of
 from scoring.example import Example
 from scoring.learners import CROSSES, Numbers
 from scoring.recency import Recency
@@ -83,6 +84,22 @@ class OffsetLogisticRegression(linear_model.LogisticRegression):
             total += self._weights.get(name, 0.0) * value
         return total
 
+    def numbers_of(self, names: Iterable[Any]) -> dict[Any, tuple[float, ...]]:
+        """(weight, sum of squared gradients, tick) of those features that are known."""
+        return {name: self._of(name) for name in names if name in self._recency.ticks}
+
+    def put_back(self, names: Iterable[Any], numbers: Numbers) -> None:
+        """Forget the features of these names, and take up those of the numbers as if learned about just now."""
+        known = [name for name in names if name in self._recency.ticks]
+        self._recency.drop(known)
+        for name in known:
+            del self._weights[name]
+            del self.optimizer.g2[name]
+        for name, (weight, square, _) in sorted(numbers.items()):
+            self._weights[name] = weight
+            self.optimizer.g2[name] = square
+        self._remember(sorted(numbers))
+
     def changed(self) -> dict[Any, tuple[float, ...] | None]:
         """(weight, sum of squared gradients, tick) of each feature since this was last asked; None: forgotten."""
         return {name: self._of(name) if name in self._recency.ticks else None for name in self._recency.changed()}
@@ -122,13 +139,31 @@ class Crosses:
 
     def __init__(self, model: OffsetLogisticRegression | None = None) -> None:
         self._model = model or OffsetLogisticRegression()
+        self._of_persona: dict[str, dict[str, None]] = {}
+
+    def correction(self, example: Example) -> float:
+        """The correction of the example's margin, in logits, not bounded."""
+        return self._model.residual_one(_features(example))
 
     def learn(self, example: Example, weight: float) -> None:
         """Learn the example's label, if it has one."""
         if example.label is None or not math.isfinite(example.margin):
             return
         offset = min(max(example.margin, -MAX_MARGIN), MAX_MARGIN)
-        self._model.learn_one(dict.fromkeys(cross_keys(example), 1.0), example.label, weight, offset)
+        features = _features(example)
+        self._model.learn_one(features, example.label, weight, offset)
+        self._of_persona.setdefault(example.persona, {}).update(dict.fromkeys(features))
+
+    def of_persona(self, persona: str) -> dict[str, tuple[float, ...]]:
+        """The numbers of one persona's crosses."""
+        found = self._model.numbers_of(self._of_persona.get(persona, ()))
+        self._of_persona[persona] = dict.fromkeys(found)  # those forgotten meanwhile need not be looked up any more
+        return found
+
+    def put_back(self, persona: str, numbers: Numbers) -> None:
+        """Let the persona's crosses be what `of_persona` gave, and nothing else."""
+        self._model.put_back(self._of_persona.get(persona, ()), numbers)
+        self._of_persona[persona] = dict.fromkeys(numbers)
 
     def changed(self) -> dict[str, tuple[float, ...] | None]:
         """The numbers that differ from when this was last asked; None of what was forgotten since."""
@@ -141,3 +176,10 @@ class Crosses:
     def restore(self, numbers: Numbers) -> None:
         """Continue from the state, bit for bit."""
         self._model.restore(dict(numbers))
+        self._of_persona = {}
+        for key in numbers:
+            self._of_persona.setdefault(persona_of(key), {})[key] = None
+
+
+def _features(example: Example) -> dict[str, float]:
+    return dict.fromkeys(cross_keys(example), 1.0)

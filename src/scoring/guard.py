@@ -117,6 +117,15 @@ class Watch:
         return bool(self.difference.drift_detected) or (n >= FEWEST and mean > HARMFUL * error)
 
 
+def log_loss(margin: float, label: bool) -> float:
+    """−log of the probability that the margin gave to what came, without overflow.
+
+    >>> log_loss(0.0, True) == math.log(2.0), log_loss(-800.0, True)
+    (True, 800.0)
+    """
+    return math.log1p(math.exp(-abs(margin))) + max(-margin if label else margin, 0.0)
+
+
 class Guard:
     """The watch over every persona of a shard, and the weights to go back to.
 
@@ -133,6 +142,11 @@ class Guard:
         """Whether the persona's examples are only looked at, since harm was seen lately."""
         watch = self._watches.get(persona)
         return watch is not None and watch.resting > 0
+
+    @property
+    def harms(self) -> int:
+        """How often harm was seen, of all personas."""
+        return sum(watch.harms for watch in self._watches.values())
 
     def look(self, persona: str, difference: float, loss: float) -> Numbers | None:
         """Take the loss of the batch model, and how much greater it is with the correction, of a labelled example.

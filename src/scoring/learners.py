@@ -17,17 +17,15 @@ Numbers = Mapping[str, tuple[float, ...]]
 # The names of learners, the first part of their keys in a shard.
 RATES = "rates"
 CROSSES = "crosses"
+# And of what stands beside them.
+GUARD = "guard"
+CAPS = "caps"
 
 _SEPARATOR, _ESCAPE = "|", "%"
 
 
-class Learner(Protocol):
-    """Learns from examples in the order of the log; each is one entry of `LEARNERS` in `shard`."""
-
-    name: ClassVar[str]
-
-    def learn(self, example: Example, weight: float) -> None:
-        """Learn one example, which counts for `weight` of one, 0 to 1."""
+class Stateful(Protocol):
+    """What has a state that is committed."""
 
     def changed(self) -> dict[str, tuple[float, ...] | None]:
         """The numbers that differ from when this was last asked; None of what was forgotten since."""
@@ -37,6 +35,15 @@ class Learner(Protocol):
 
     def restore(self, numbers: Numbers) -> None:
         """Continue from the state, bit for bit."""
+
+
+class Learner(Stateful, Protocol):
+    """Learns from examples in the order of the log; each is one entry of `LEARNERS` in `shard`."""
+
+    name: ClassVar[str]
+
+    def learn(self, example: Example, weight: float) -> None:
+        """Learn one example, which counts for `weight` of one, 0 to 1."""
 
 
 def key_of(first: str, *others: str) -> str:

@@ -38,6 +38,13 @@ class Recency(Generic[Key]):
         self._changed.update(dict.fromkeys(forgotten))
         return forgotten
 
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Forget these keys."""
+        for key in keys:
+            if self.ticks.pop(key, None) is not None:
+                self._changed[key] = None
+        self._tick = next(reversed(self.ticks.values()), 0)  # as after a restart
+
     def changed(self) -> list[Key]:
         """The keys that were learned about or forgotten since this was last asked."""
         changed = list(self._changed)

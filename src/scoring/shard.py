@@ -1,18 +1,31 @@
-"""What the learners of one shard of personas have learned, as one state: learners side by side under their names."""
+"""What the learners of one shard of personas have learned, as one state: learners side by side under their names.
 
+    example ─▶ is its margin a number? ─▶ the guard looks ─▶ cap per user ─▶ every learner of the list
+                                               └─ harm: the persona's corrections go back to what was good
+
+While a persona rests after harm, or the operator has frozen the shard, examples are only looked at.
+"""
+
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from scoring.crosses import Crosses
 from scoring.example import Example
-from scoring.learners import Learner, Numbers, apart, joined
+from scoring.guard import Guard, log_loss
+from scoring.learners import CAPS, GUARD, Learner, Numbers, Stateful, apart, joined
 from scoring.rates import Rates
+from scoring.user_caps import UserCaps
 
-# Every learner, in the order in which they learn an example.
-LEARNERS: Sequence[Callable[[], Learner]] = (Rates, Crosses)
+# Every learner beside the crosses, whose corrections are guarded, in the order in which they learn an example.
+LEARNERS: Sequence[Callable[[], Learner]] = (Rates,)
 
 
 class Shard:
     """Learns examples in the order in which they are given; its numbers are all that a restart needs.
+
+    bound       no correction is beyond ±bound, in logits: as scorers have it
+    is_frozen   whether the operator wants nothing learned; no part of the numbers
+    skipped     how many examples were left out, since their margin was not a number
 
     >>> def example(t: int, label: bool | None) -> Example:
     ...     words = ("r", "u", "loyal", "home", "category", "TEA", "TEA", "evening", "mon", "phone", "front")
@@ -26,25 +39,63 @@ class Shard:
     True
     """
 
-    def __init__(self) -> None:
-        self._learners = [learner() for learner in LEARNERS]
+    def __init__(self, bound: float = 1.0) -> None:
+        self._bound = bound
+        self._crosses = Crosses()
+        self._learners: list[Learner] = [*(learner() for learner in LEARNERS), self._crosses]
+        self._guard = Guard()
+        self._caps = UserCaps()
+        self.is_frozen = False
+        self.skipped = 0
 
     def learn(self, examples: Iterable[Example]) -> None:
-        """Have every learner learn every example."""
+        """Learn the examples in this order; those whose margin is not a finite number are counted as skipped."""
         for example in examples:
-            for learner in self._learners:
-                learner.learn(example, 1.0)
+            if math.isfinite(example.margin):
+                self._learn(example)
+            else:
+                self.skipped += 1
+
+    def correction(self, example: Example) -> float:
+        """What scorers add to the example's margin at this state, within ±bound."""
+        return min(max(self._crosses.correction(example), -self._bound), self._bound)
+
+    @property
+    def harms(self) -> int:
+        """How often the guard has seen harm."""
+        return self._guard.harms
 
     def changed(self) -> dict[str, tuple[float, ...] | None]:
         """The numbers that differ from when this was last asked; None of what was forgotten since."""
-        return {joined(each.name, key): values for each in self._learners for key, values in each.changed().items()}
+        return {joined(name, key): values for name, part in self._parts() for key, values in part.changed().items()}
 
     def numbers(self) -> dict[str, tuple[float, ...]]:
         """The whole state."""
-        return {joined(each.name, key): values for each in self._learners for key, values in each.numbers().items()}
+        return {joined(name, key): values for name, part in self._parts() for key, values in part.numbers().items()}
 
     def restore(self, numbers: Numbers) -> None:
         """Continue from the state, bit for bit. Numbers of learners that are no more are left out."""
-        parts = apart(numbers)
+        kept = apart(numbers)
+        for name, part in self._parts():
+            part.restore(kept.get(name, {}))
+
+    def _learn(self, example: Example) -> None:
+        if example.label is not None:
+            self._look(example, example.label)
+        if self.is_frozen or self._guard.is_resting(example.persona):
+            return
+        weight = self._caps.weight(example.user_id, example.t)
         for learner in self._learners:
-            learner.restore(parts.get(learner.name, {}))
+            learner.learn(example, weight)
+        if example.label is not None and self._guard.wants_weights(example.persona):
+            self._guard.put_by(example.persona, self._crosses.of_persona(example.persona))
+
+    def _look(self, example: Example, label: bool) -> None:
+        alone = log_loss(example.margin, label)
+        corrected = log_loss(example.margin + self.correction(example), label)
+        good = self._guard.look(example.persona, corrected - alone, alone)
+        if good is not None:
+            self._crosses.put_back(example.persona, good)
+
+    def _parts(self) -> list[tuple[str, Stateful]]:
+        return [*((each.name, each) for each in self._learners), (GUARD, self._guard), (CAPS, self._caps)]

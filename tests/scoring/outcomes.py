@@ -36,8 +36,3 @@ def examples(
             device="", page="", t=number * 1_000_000, margin=margins[category] + noise,
             outcome="purchase" if bought else "", reward=float(bought), is_trial=True, label=bought,
         )  # fmt: skip
-
-
-def log_loss(margin: float, label: bool) -> float:
-    """−log of the probability that the margin gave to what came, without overflow."""
-    return math.log1p(math.exp(-abs(margin))) + max(-margin if label else margin, 0.0)
