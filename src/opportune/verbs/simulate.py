@@ -84,17 +84,24 @@ def simulate(
     with progress() as tell:
         tell("drawing visits", 0, 1)
         visits = made.visits(since, since + days * DAY_US)
+        if not visits:
+            raise BadInput("there are no visits in that time; give more --days, or more --users")
         for name in dict.fromkeys(policy):
+            telling = _telling(tell, name)
             if name == "scorer":
-                traces[name], told = _deployed(made, visits, placement, tell)
+                traces[name], told = _deployed(made, visits, placement, telling)
             else:
-                traces[name], told = _alone(made, visits, name, events, tell)
+                traces[name], told = _alone(made, visits, name, events, telling)
             more |= told
     summary = summarised(made, traces)
     if plot is not None:
         draw(summary, plot)
     more["seconds"] = round(time.perf_counter() - began, 1)
     show(render(summary), to_json(summary) | more, as_json=as_json)
+
+
+def _telling(tell: Tell, policy: str) -> Tell:
+    return lambda step, done, all_: tell(f"{step}, {policy}", done, all_)
 
 
 def _refuse_files(policy: Sequence[str], events: Path | None) -> None:

@@ -23,6 +23,7 @@ WEEK_US = 7 * DAY_US
 PAGES = ("home", "listing", "product")
 # A session is not longer than this many visits; fewer than 2 in 1000 would be, at the default of 3 on average.
 MOST_PAGES = 16
+_WEEK_S = WEEK_US // SECOND_US
 _SATURDAY = 5
 _THURSDAY = 3  # 1970-01-01, Monday is 0
 _STARTS_BITS, _PAGES_BITS = 20, 5
@@ -61,7 +62,7 @@ class Visit:
 
 
 def relative_rate(parameters: Parameters, local: np.ndarray) -> np.ndarray:
-    """How many times the user's mean rate there is at local instants (µs), float64[n].
+    """How many times the user's mean rate there is at local instants (µs, int64[n]), float64[n].
 
     >>> hours = np.arange(7 * 24) * (DAY_US // 24)
     >>> round(float(relative_rate(Parameters(), hours).mean()), 12)
@@ -91,33 +92,31 @@ def _sessions(
     users = np.flatnonzero(people.zone == zone).tolist()
     weeks = range(since // WEEK_US, (until - 1) // WEEK_US + 1) if since < until else range(0)
     peak = (1 + parameters.daily) * float(_weights(parameters).max())
-    drawn = [(user, week, _candidates(parameters, people, user, week, peak)) for user in users for week in weeks]
+    drawn = [_candidates(parameters, people, user, week, peak) for user in users for week in weeks]
     if not drawn:
         return
-    user, number, t, chance = (
-        np.concatenate(column) for column in zip(*(_columns(*each) for each in drawn), strict=True)
-    )
+    user, number, t, chance = (np.concatenate(column) for column in zip(*drawn, strict=True))
     local = t + offsets_at(parameters.zones[zone], t) * SECOND_US
     kept = (chance * peak < relative_rate(parameters, local)) & (since <= t) & (t < until)
     yield from zip(user[kept].tolist(), number[kept].tolist(), t[kept].tolist(), strict=True)
 
 
-def _candidates(parameters: Parameters, people: People, user: int, week: int, peak: float) -> np.ndarray:
-    """Instants after the week's beginning, in weeks, at the greatest rate, each with a number in [0, 1): [2, n]."""
-    rate = float(people.sessions_per_day[user]) * 7 * peak
-    enough = int(rate + 6 * np.sqrt(rate) + 8)
+def _candidates(parameters: Parameters, people: People, user: int, week: int, peak: float) -> tuple[np.ndarray, ...]:
+    """Users, numbers and instants (µs) of all candidates of a week at the greatest rate, each with one of [0, 1).
+
+    They are whole seconds apart: rounded before they are added up, they are the same on every machine.
+    """
+    rate_s = float(people.sessions_per_day[user]) * peak / (DAY_US // SECOND_US)
+    enough = int(rate_s * _WEEK_S * 1.2) + 10
     while True:
         drawn = uniforms(parameters.seed, user, STARTS, week, 2 * enough).reshape(-1, 2).T
-        t = np.cumsum(-np.log(1.0 - drawn[0])) / rate
-        if t[-1] >= 1:
-            return np.stack([t, drawn[1]])[:, t < 1]
+        after_s = np.cumsum(np.round(-np.log(1.0 - drawn[0]) / rate_s).astype(np.int64))
+        n = int(np.searchsorted(after_s, _WEEK_S))
+        if n < enough:
+            break
         enough *= 2
-
-
-def _columns(user: int, week: int, candidates: np.ndarray) -> tuple[np.ndarray, ...]:
-    n = candidates.shape[1]
-    t = week * WEEK_US + np.floor(candidates[0] * (WEEK_US // MILLISECOND_US)).astype(np.int64) * MILLISECOND_US
-    return np.full(n, user), (week << _STARTS_BITS) + np.arange(n), t, candidates[1]
+    numbers = (week << _STARTS_BITS) + np.arange(n)
+    return np.full(n, user), numbers, week * WEEK_US + after_s[:n] * SECOND_US, drawn[1, :n]
 
 
 def _within(parameters: Parameters, people: People, first: Visit) -> Iterator[Visit]:

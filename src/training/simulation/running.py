@@ -151,6 +151,6 @@ def _remember(world: World, memory: Memory, visit: Visit, reaction: Reaction) ->
 def _checked(order: Any, things: int, slots: int) -> np.ndarray:
     """The positions that are shown, int64[<= slots]."""
     found = np.asarray(order, dtype=np.int64)[:slots]
-    if len(np.unique(found)) != len(found) or (len(found) and not 0 <= found.min() <= found.max() < things):
+    if len(found) and (len(set(found.tolist())) != len(found) or not 0 <= found.min() <= found.max() < things):
         raise BadInput(f"a policy answers with places from 0 to {things - 1}, each at most once; not {found.tolist()}")
     return found

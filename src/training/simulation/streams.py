@@ -11,8 +11,8 @@ import numpy as np
 WORLD = 2**64 - 1
 # What is drawn: one number each, never used again for anything else.
 TASTES, ITEMS, CONTEXTS, WALK, SHOCK, PERSON, STARTS, SESSION, REACTION, POLICY = range(10)
-# Normal deviates are kept to so many decimals. Machines may differ in the last bit of a logarithm or a cosine, and
-# what has been rounded is the same on all of them.
+# Normal deviates, and how often positions are looked at, are kept to so many decimals. Machines may differ in the last
+# bit of a logarithm, a cosine or a power, and what has been rounded is the same on all of them.
 DECIMALS = 6
 
 

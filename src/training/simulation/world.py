@@ -21,7 +21,7 @@ from behavior.errors import BadInput
 from training.simulation.memory import Memory
 from training.simulation.parameters import Parameters
 from training.simulation.rhythm import PAGES, Visit, visits_between
-from training.simulation.streams import CONTEXTS, ITEMS, WORLD, normals
+from training.simulation.streams import CONTEXTS, DECIMALS, ITEMS, WORLD, normals
 from training.simulation.tastes import DEVICES, Tastes, people_of
 
 
@@ -88,7 +88,7 @@ class World:
         self.things = _things(p, self.item_quality)
         weights = np.exp(self.item_quality).cumsum(axis=1)
         self._item_shares = weights / weights[:, -1:]
-        self.examination = 1.0 / (1.0 + np.arange(p.slots)) ** p.position_decay
+        self.examination = np.round(1.0 / (1.0 + np.arange(p.slots)) ** p.position_decay, DECIMALS)
         widths = (len(DAYPARTS), WEEKDAYS, len(DEVICES), len(PAGES))
         self._contexts = [
             p.context_spread * normals(p.seed, WORLD, CONTEXTS, number, width * p.categories).reshape(width, -1)
@@ -110,22 +110,15 @@ class World:
             raise BadInput(f"this world begins on {self.parameters.start}; ask for visits from that day on")
         return visits_between(self.parameters, self.people, since, until)
 
-    def persona(self, user: int) -> int:
-        """The user's persona, which nobody is told."""
-        return int(self.people.persona[user])
-
     def truth(self, visit: Visit, memory: Memory) -> Truth:
         """What is true of all things for a visit, after what the memory says has happened before it."""
         p = self.parameters
         category = self.tastes.at(visit.t)[self.people.persona[visit.user]] + self.people.own[visit.user]
         category = category + self._in_context(visit) - memory.fatigue(visit.user, visit.t)
         appeal = category[self.things.category] + self.things.quality
-        return Truth(
-            attraction=_sigmoid(p.click + appeal),
-            cart=_sigmoid(p.cart + p.depth * appeal),
-            purchase=_sigmoid(p.purchase + p.depth * appeal),
-            examination=self.examination,
-        )
+        logits = np.stack([p.click + appeal, p.cart + p.depth * appeal, p.purchase + p.depth * appeal])
+        attraction, cart, purchase = 1.0 / (1.0 + np.exp(-logits))
+        return Truth(attraction, cart, purchase, self.examination)
 
     def items_at(self, places: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """The number of an item within each thing's category, int64[n], by a number in [0, 1) for each.
@@ -164,8 +157,3 @@ def _things(p: Parameters, item_quality: np.ndarray) -> Things:
     of = np.repeat(np.arange(p.categories), p.items)
     ids = tuple(item_name(category, number) for category in numbers for number in range(p.items))
     return Things(ids, tuple(category_name(each) for each in of.tolist()), of, item_quality.reshape(-1))
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    chance: np.ndarray = 1.0 / (1.0 + np.exp(-logits))
-    return chance
