@@ -69,12 +69,12 @@ class Teller:
         p = world.parameters
         drawn = uniforms(p.seed, WORLD, ITEMS, 1, p.categories * p.items).reshape(p.categories, p.items)
         self._prices = (_CHEAPEST_MINOR + drawn * (_DEAREST_MINOR - _CHEAPEST_MINOR)).astype(int).tolist()
-        self._world = world
+        self._seed, self._category = p.seed, world.things.category.tolist()
         self._names_items = p.kind == "item"
 
     def user_id(self, user: int) -> str:
         """What a user is called: it says that nobody is meant, and the seed."""
-        return f"simulated-{self._world.parameters.seed}-{user}"
+        return f"simulated-{self._seed}-{user}"
 
     def events(self, visit: Visit, offer: Offer, reaction: Reaction) -> Iterator[dict[str, Any]]:
         """All that came of a visit, position by position: fields of `Client.track` without consent and request id.
@@ -89,21 +89,20 @@ class Teller:
         steps = zip(reaction.clicked.tolist(), reaction.added.tolist(), reaction.bought.tolist(), strict=True)
         places, items = reaction.shown.tolist(), reaction.items.tolist()
         for position, (place, item, (clicked, added, bought)) in enumerate(zip(places, items, steps, strict=True)):
-            name = f"{user}-{visit.number}-{position}"
-            t = visit.t + position * _LOOK_US
-            about = said | {"category": offer.categories[place]}
-            shown = about | {"item": offer.ids[place]} if self._names_items else about
-            yield shown | {"message_id": f"{name}-i", "kind": "impression", "event_time": t}
+            name, t = f"{user}-{visit.number}-{position}", visit.t + position * _LOOK_US
+            about = {"category": offer.categories[place]}
+            thing = {"item": offer.ids[place]} if self._names_items else {}
+            yield {**said, **about, **thing, "message_id": f"{name}-i", "kind": "impression", "event_time": t}
             if not clicked:
                 continue
-            category = int(self._world.things.category[place])
-            about |= {"item": item_name(category, item)}
-            yield about | {"message_id": f"{name}-c", "kind": "click", "event_time": t + _LOOK_US}
+            category = self._category[place]
+            about["item"] = item_name(category, item)
+            yield {**said, **about, "message_id": f"{name}-c", "kind": "click", "event_time": t + _LOOK_US}
             if added:
-                yield about | {"message_id": f"{name}-a", "kind": "add_to_cart", "event_time": t + _ADD_US}
+                yield {**said, **about, "message_id": f"{name}-a", "kind": "add_to_cart", "event_time": t + _ADD_US}
             if bought:
-                yield about | {
-                    "message_id": f"{name}-p", "kind": "purchase", "event_time": t + _BUY_US,
+                yield {
+                    **said, **about, "message_id": f"{name}-p", "kind": "purchase", "event_time": t + _BUY_US,
                     "value_minor": self._prices[category][item], "currency": CURRENCY,
                     "order_id": f"{user}-{visit.number}",
                 }  # fmt: skip

@@ -88,6 +88,10 @@ class World:
         self.things = _things(p, self.item_quality)
         weights = np.exp(self.item_quality).cumsum(axis=1)
         self._item_shares = weights / weights[:, -1:]
+        self._steps, self._depths = (
+            np.array([[p.click], [p.cart], [p.purchase]]),
+            np.array([[1.0], [p.depth], [p.depth]]),
+        )
         self.examination = np.round(1.0 / (1.0 + np.arange(p.slots)) ** p.position_decay, DECIMALS)
         widths = (len(DAYPARTS), WEEKDAYS, len(DEVICES), len(PAGES))
         self._contexts = [
@@ -112,12 +116,10 @@ class World:
 
     def truth(self, visit: Visit, memory: Memory) -> Truth:
         """What is true of all things for a visit, after what the memory says has happened before it."""
-        p = self.parameters
         category = self.tastes.at(visit.t)[self.people.persona[visit.user]] + self.people.own[visit.user]
         category = category + self._in_context(visit) - memory.fatigue(visit.user, visit.t)
         appeal = category[self.things.category] + self.things.quality
-        logits = np.stack([p.click + appeal, p.cart + p.depth * appeal, p.purchase + p.depth * appeal])
-        attraction, cart, purchase = 1.0 / (1.0 + np.exp(-logits))
+        attraction, cart, purchase = 1.0 / (1.0 + np.exp(-(self._steps + self._depths * appeal)))
         return Truth(attraction, cart, purchase, self.examination)
 
     def items_at(self, places: np.ndarray, drawn: np.ndarray) -> np.ndarray:
