@@ -53,6 +53,7 @@ VERBS = (
     Verb("fold", "opportune.verbs.consumers:fold", "Fold the log into online states."),
     Verb("learn", "opportune.verbs.consumers:learn", "Learn from the outcomes of what was served."),
     Verb("archive", "opportune.verbs.consumers:archive", "Append the log to the archive."),
+    Verb("simulate", "opportune.verbs.simulate:simulate", "Let simulated users react to what is ranked."),
     Verb("bench", "opportune.verbs.bench:bench", "Measure speed and memory on this machine."),
 )
 

@@ -27,6 +27,8 @@ VISIBLE_WITHIN_S = 10.0
 _POLL_S = 0.005
 # A candidate that nobody buys: asking for it shows how far the state is, and teaches the learner of nothing else.
 _PROBE = "(only asking)"
+# Waiting does not make somebody known.
+_UNKNOWN = "unknown_user"
 _SHOWN = 10
 _REASONS = 4
 
@@ -85,17 +87,24 @@ def latest_admission(results: Sequence[wire.Result]) -> int:
 
 
 def ask(client: Client, household: str, after: int = 0) -> tuple[wire.ScoreResponse, float]:
-    """The household's ranking once it reflects all that was admitted up to `after`, and how long that took (s).
+    """The household's ranking once it reflects all that was admitted up to `after`, and how long that took (s)."""
+    waited = settle(client, household, after)
+    return client.score(household, explain=True), waited
 
-    The snapshot must be of the same interval, so that what others do is as fresh as it can be.
+
+def settle(client: Client, user: str, after: int = 0) -> float:
+    """Wait until answers reflect all that the user did up to the admission `after` (µs); how long that took (s).
+
+    The snapshot must be of the same interval, so that what others do is as fresh as it can be. Raises Unavailable if
+    that takes longer than VISIBLE_WITHIN_S.
     """
     began = time.monotonic()
     while True:
-        answer = client.score(household, candidates=[_PROBE])
+        answer = client.score(user, candidates=[_PROBE])
         waited = time.monotonic() - began
-        if instant_of(answer.as_of) > after and not answer.degraded:
-            return client.score(household, explain=True), waited
-        if time.monotonic() - began > VISIBLE_WITHIN_S:
+        if instant_of(answer.as_of) > after and not any(each.reason != _UNKNOWN for each in answer.degraded):
+            return waited
+        if waited > VISIBLE_WITHIN_S:
             raise Unavailable(f"what was tracked did not show within {VISIBLE_WITHIN_S:.0f} s; see the log of fold")
         time.sleep(_POLL_S)
 
