@@ -1,12 +1,14 @@
 """What the learners of one shard of personas have learned, as one state: learners side by side under their names."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from scoring.crosses import Crosses
 from scoring.example import Example
-from scoring.learners import Learner, Numbers, apart, joined
+from scoring.learners import Learner, Numbers, apart, joined, key_of
 from scoring.rates import Rates
 
+Values = TypeVar("Values")
 # Every learner, in the order in which they learn an example.
 LEARNERS: Sequence[Callable[[], Learner]] = (Rates, Crosses)
 
@@ -37,14 +39,22 @@ class Shard:
 
     def changed(self) -> dict[str, tuple[float, ...] | None]:
         """The numbers that differ from when this was last asked; None of what was forgotten since."""
-        return {joined(each.name, key): values for each in self._learners for key, values in each.changed().items()}
+        return {
+            joined(key_of(each.name), key): values for each in self._learners for key, values in each.changed().items()
+        }
 
     def numbers(self) -> dict[str, tuple[float, ...]]:
         """The whole state."""
-        return {joined(each.name, key): values for each in self._learners for key, values in each.numbers().items()}
+        return {
+            joined(key_of(each.name), key): values for each in self._learners for key, values in each.numbers().items()
+        }
 
     def restore(self, numbers: Numbers) -> None:
         """Continue from the state, bit for bit. Numbers of learners that are no more are left out."""
         parts = apart(numbers)
         for learner in self._learners:
             learner.restore(parts.get(learner.name, {}))
+
+    def _named(self, of: Callable[[Learner], Mapping[str, Values]]) -> dict[str, Values]:
+        """What is asked of each learner, under its name."""
+        return {joined(key_of(each.name), key): values for each in self._learners for key, values in of(each).items()}

@@ -18,10 +18,11 @@ def test_a_key_says_its_parts(parts: list[str]) -> None:
 
 
 @given(PARTS, PARTS)
-def test_a_name_and_a_key_come_apart(parts: list[str], others: list[str]) -> None:
-    """Numbers under a name are found under that name, and are the key of all parts together."""
-    assert joined(parts[0], key_of(*others)) == key_of(parts[0], *others)
-    assert apart({joined(parts[0], key_of(*others)): (1.0,)}) == {parts[0]: {key_of(*others): (1.0,)}}
+def test_keys_that_follow_each_other_are_one_key(parts: list[str], others: list[str]) -> None:
+    """Joined they are the key of all parts together, and numbers are found under the first one."""
+    key = joined(key_of(*parts), key_of(*others))
+    assert key == key_of(*parts, *others)
+    assert apart({key: (1.0,)}) == {parts[0]: {key_of(*parts[1:], *others): (1.0,)}}
 
 
 def test_the_hash_does_not_depend_on_order_and_sees_every_bit() -> None:
