@@ -14,10 +14,11 @@ import msgspec
 
 from behavior.served import ITEM
 from scoring.example import Example
-from scoring.learners import key_of, parts_of
+from scoring.learners import joined, key_of, parts_of
 
 CATEGORY_CROSS = "category"
 ITEM_CROSS = "item"
+_ITEMS = key_of(ITEM_CROSS, "")
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -42,20 +43,22 @@ def crosses_of(context: Context, kind: str) -> Sequence[tuple[str, str]]:
     return (*things, *((name, word) for name, word in words if word))
 
 
-def cross_key(cross: str, word: str, persona: str, thing: str) -> str:
-    """The key of a cross: `thing` is the item of the item's cross, the category of all others."""
-    return key_of(cross, word, persona, thing)
-
-
 def persona_of(key: str) -> str:
     """The persona of a cross's key."""
     return parts_of(key)[2]
 
 
 def cross_keys(example: Example) -> list[str]:
-    """The keys of the crosses that an example takes part in, in their order."""
+    """The keys of the crosses that an example takes part in, in their order: of name, word, persona and thing.
+
+    The thing is the item in the item's own cross, the category in all others.
+    """
     context = Context(example.daypart, example.weekday, example.device, example.page, example.placement)
-    return [
-        cross_key(cross, word, example.persona, example.id if cross == ITEM_CROSS else example.category)
-        for cross, word in crosses_of(context, example.kind)
-    ]
+    category, item = key_of(example.persona, example.category), key_of(example.persona, example.id)
+    return [joined(cross, item if cross == _ITEMS else category) for cross in _keys_of(context, example.kind)]
+
+
+@lru_cache(maxsize=4096)
+def _keys_of(context: Context, kind: str) -> Sequence[str]:
+    """The keys of the crosses without persona and thing."""
+    return [_ITEMS if cross == ITEM_CROSS else key_of(cross, word) for cross, word in crosses_of(context, kind)]

@@ -67,17 +67,17 @@ def parts_of(key: str) -> Sequence[str]:
     return parts if _ESCAPE not in key else [part.replace("%7C", "|").replace("%25", "%") for part in parts]
 
 
-def joined(name: str, key: str) -> str:
-    """The key of a name and all parts of a key.
+def joined(*keys: str) -> str:
+    """The key of all parts of these keys, one after the other.
 
-    >>> joined("rates", key_of("category", "loyal")) == key_of("rates", "category", "loyal")
+    >>> joined(key_of("rates"), key_of("category", "loyal")) == key_of("rates", "category", "loyal")
     True
     """
-    return f"{key_of(name)}{_SEPARATOR}{key}"
+    return _SEPARATOR.join(keys)
 
 
 def apart(numbers: Numbers) -> dict[str, dict[str, tuple[float, ...]]]:
-    """What `joined` put together: numbers by key, by name.
+    """Numbers by the first part of their keys, and there by the key of the others.
 
     >>> apart({"rates|category|loyal": (1.0,)})
     {'rates': {'category|loyal': (1.0,)}}

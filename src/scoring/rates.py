@@ -8,6 +8,7 @@ Each group leans on the one before it, and that on the prior; the formulas are i
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from river import base
@@ -114,8 +115,8 @@ class ShrunkRates(base.Classifier):
         return before * kept + successes, tried * kept + trials, t
 
     def _keys(self, x: Mapping[Any, Any]) -> Iterator[str]:
-        words = [str(x.get(name, "")) for name in self.by]
-        return (key_of(*words[: depth + 1]) for depth in range(len(words)))
+        """The keys of the groups of x, from the outermost in."""
+        return accumulate((key_of(str(x.get(name, ""))) for name in self.by), joined)
 
     def _of(self, key: str) -> tuple[float, ...]:
         return (*self._counts[key], float(self._recency.ticks[key]))

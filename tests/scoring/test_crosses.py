@@ -1,0 +1,141 @@
+"""The learner of crosses learns the residual, stays within its memory, and is a River estimator."""
+
+import math
+import random
+
+import pytest
+
+from scoring.cross_keys import cross_keys
+from scoring.crosses import CLIP_GRADIENT, LEARNING_RATE, Crosses, OffsetLogisticRegression
+from scoring.example import Example
+from tests.scoring.examples import drawn
+from tests.scoring.river_checks import Check, checks_of
+
+
+def example(margin: float, label: bool | None, category: str = "TEA") -> Example:
+    what = ("r", "u", "loyal", "", "category", category, category, "", "", "", "")
+    return Example(*what, 0, margin, "", 0.0, True, label)
+
+
+@pytest.mark.parametrize("check", checks_of(OffsetLogisticRegression(room=20)))
+def test_it_is_what_river_asks_of_an_estimator(check: Check) -> None:
+    """Each of River's own checks of classifiers passes."""
+    check(OffsetLogisticRegression(room=20))
+
+
+def test_a_step_is_the_textbooks() -> None:
+    """AdaGrad at sigmoid(offset + weight), from the accumulator on: nothing else moves a weight."""
+    model = OffsetLogisticRegression(learning_rate=0.5, accumulated=1.0)
+    weight, squares = 0.0, 1.0
+    for offset, label, share in ((-2.0, True, 1.0), (1.0, False, 0.5), (0.3, True, 0.25)):
+        model.learn_one({"TEA": 1.0}, label, share, offset)
+        gradient = share * (1.0 / (1.0 + math.exp(-(offset + weight))) - label)
+        squares += gradient**2
+        weight -= 0.5 / math.sqrt(squares) * gradient
+        assert model.weights["TEA"] == pytest.approx(weight, abs=1e-12)
+    assert model.intercept == 0.0
+
+
+def test_an_example_takes_part_in_its_crosses_in_one_order() -> None:
+    """A category's crosses are those of the words that are known; an item has its own besides, after the category's."""
+    words = ("r", "u", "loyal", "home", "item", "green|tea", "TEA", "evening", "mon", "", "front")
+    of_item = Example(*words, 0, 0.0, "", 0.0, True, True)
+    assert cross_keys(of_item) == [
+        "category||loyal|TEA",
+        "item||loyal|green%7Ctea",
+        "daypart|evening|loyal|TEA",
+        "weekday|mon|loyal|TEA",
+        "page|front|loyal|TEA",
+        "placement|home|loyal|TEA",
+    ]
+    assert cross_keys(example(0.0, True)) == ["category||loyal|TEA"]
+
+
+def test_it_learns_what_the_model_does_not_know() -> None:
+    """Where margins are right hardly anything is learned; where they are one logit too low, about one logit is."""
+    rng = random.Random(3)
+    crosses = Crosses()
+    for _ in range(20_000):
+        for name, shift in (("RIGHT", 0.0), ("TOO LOW", 1.0)):
+            margin = rng.uniform(-2.0, 1.0)
+            bought = rng.random() < 1.0 / (1.0 + math.exp(-(margin + shift)))
+            crosses.learn(example(margin, bought, name), 1.0)
+    weights = {key: weight for key, (weight, _, _) in crosses.numbers().items()}
+    assert abs(weights["category||loyal|RIGHT"]) < 0.15
+    assert 0.85 < weights["category||loyal|TOO LOW"] < 1.15
+
+
+def test_a_rare_outcome_does_not_drive_right_margins_away() -> None:
+    """With one outcome in a hundred, as the margins say, weights stay near 0 (from no accumulator they do not)."""
+
+    def learned(accumulated: float) -> float:
+        rng = random.Random(5)
+        model = OffsetLogisticRegression(LEARNING_RATE, accumulated)
+        greatest, x = 0.0, {f"f{number}": 1.0 for number in range(6)}
+        for _ in range(300):
+            model.learn_one(x, rng.random() < 0.01, 1.0, -4.595)
+            greatest = max(greatest, abs(model.residual_one(x)))
+        return greatest
+
+    assert learned(accumulated=1.0) < 0.7
+    assert learned(accumulated=1e-8) > 1.5
+
+
+@pytest.mark.parametrize("margin", [math.nan, math.inf, -math.inf])
+def test_what_is_not_a_number_is_left_out(margin: float) -> None:
+    """A poisoned margin, and an outcome that says nothing of the label, change nothing at all."""
+    crosses = Crosses()
+    crosses.learn(example(-1.0, True), 1.0)
+    before = crosses.numbers()
+    crosses.changed()
+    crosses.learn(example(margin, True), 1.0)
+    crosses.learn(example(-1.0, None), 1.0)
+    assert crosses.numbers() == before
+    assert crosses.changed() == {}
+
+
+def test_no_step_is_longer_than_the_rate() -> None:
+    """Whatever finite margins come, and however wrong they are."""
+    crosses, before = Crosses(), 0.0
+    for margin in (1e300, -1e300, 800.0, -800.0):
+        for label in (True, False):
+            crosses.learn(example(margin, label), 1.0)
+            (weight, square, _), *_ = crosses.numbers().values()
+            assert abs(weight - before) <= LEARNING_RATE
+            assert square <= 8 * CLIP_GRADIENT**2
+            before = weight
+
+
+def test_what_was_learned_least_recently_is_forgotten() -> None:
+    """Beyond its room a model forgets weights and squares together, says so once, and starts anew."""
+    model = OffsetLogisticRegression(room=2)
+    for name in ("a", "b", "a", "c"):
+        model.learn_one({name: 1.0}, True)
+    assert set(model.weights) == set(model.optimizer.g2) == {"a", "c"}
+    changed = model.changed()
+    assert changed["b"] is None
+    assert changed["a"] == model.numbers()["a"]
+    assert model.changed() == {}
+    model.learn_one({"b": 1.0}, True)
+    assert list(model.numbers()) == ["c", "b"]
+    assert model.changed() == {"b": model.numbers()["b"], "a": None}
+    first = OffsetLogisticRegression()
+    first.learn_one({"b": 1.0}, True)
+    assert model.numbers()["b"][:2] == first.numbers()["b"][:2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_restarts_change_nothing(seed: int) -> None:
+    """Made anew from its numbers after any example, in whatever order they come, with a room that is too small."""
+    rng = random.Random(seed)
+    whole, broken = (Crosses(OffsetLogisticRegression(room=40)) for _ in range(2))
+    for each in drawn(seed, 300):
+        whole.learn(each, 0.5)
+        if rng.random() < 0.2:
+            numbers = list(broken.numbers().items())
+            rng.shuffle(numbers)
+            broken = Crosses(OffsetLogisticRegression(room=40))
+            broken.restore(dict(numbers))
+        broken.learn(each, 0.5)
+    assert len(whole.numbers()) == 40
+    assert list(broken.numbers().items()) == list(whole.numbers().items())
