@@ -61,4 +61,4 @@ def cross_keys(example: Example) -> list[str]:
 @lru_cache(maxsize=4096)
 def _keys_of(context: Context, kind: str) -> Sequence[str]:
     """The keys of the crosses without persona and thing."""
-    return [_ITEMS if cross == ITEM_CROSS else key_of(cross, word) for cross, word in crosses_of(context, kind)]
+    return [key_of(cross, word) for cross, word in crosses_of(context, kind)]

@@ -21,6 +21,7 @@ from scoring.recency import Recency
 
 # Beyond, a probability is 0 or 1 to River.
 MAX_MARGIN = 30.0
+# A hundred outcomes move a weight by about one logit at most.
 LEARNING_RATE = 0.05
 ACCUMULATED = 1.0
 # The gradient of the log loss lies within ±1 by itself; this keeps that true should the loss ever change.

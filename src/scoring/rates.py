@@ -34,9 +34,9 @@ class ShrunkRates(base.Classifier):
 
     >>> rates = ShrunkRates(by=("persona", "category"), prior_successes=1.0, prior_trials=10.0, strength=10.0)
     >>> for _ in range(30): rates.learn_one({"persona": "loyal", "category": "TEA"}, True)
-    >>> seen, beside, unknown = ({"persona": each} for each in ("loyal", "loyal", "new"))
-    >>> [round(rates.predict_proba_one(each | {"category": "TEA"})[True], 3) for each in (seen, unknown)]
-    [0.944, 0.1]
+    >>> asked = [{"persona": "loyal", "category": "TEA"}, {"persona": "loyal"}, {"persona": "new", "category": "TEA"}]
+    >>> [round(rates.predict_proba_one(each)[True], 3) for each in asked]  # tried, of a persona that was, of nobody's
+    [0.944, 0.775, 0.1]
     """
 
     def __init__(
