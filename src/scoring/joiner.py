@@ -115,9 +115,7 @@ class PartitionJoin:
         return self._advance(k)
 
     def _advance(self, watermark: int) -> list[Example]:
-        if watermark <= self.place.watermark:
-            return []
-        self.place.watermark = watermark
+        self.place.watermark = watermark = max(watermark, self.place.watermark)
         self._forget_reactions(watermark - _REORDER_US)
         examples: list[Example] = []
         while self._due and self._due[0][0] <= watermark:
