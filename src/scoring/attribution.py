@@ -52,11 +52,11 @@ class Attribution:
         within = [each for each in waiting if each.as_of <= e < self.ends(each)]
         # In an order that does not depend on what a restart has put back first.
         reached = sorted([each for each in within if each.reached_by(reaction)], key=Pending.order)
-        latest = reached[-1] if reached and not reaction.is_taken else None
+        credited = [] if reaction.is_taken else reached[-1:]
         reaction.is_taken |= bool(reached)
-        for pending in reached if reaction.kind == self._outcomes.learned else reached[-1:]:
+        for pending in reached if reaction.kind == self._outcomes.learned else credited:
             for position in pending.reached_by(reaction):
-                yield from self._settle(pending, position, reaction, is_credited=pending is latest)
+                yield from self._settle(pending, position, reaction, is_credited=pending in credited)
 
     def expired(self, pending: Pending) -> Iterator[Example]:
         """The negatives of an answer whose window has ended: of what was seen and did not have the learned outcome."""
