@@ -80,7 +80,7 @@ class Attribution:
     ) -> Iterator[Example]:
         if reaction.kind != IMPRESSION:
             yield from self._outcome(pending, position, reaction, is_credited)
-        elif is_credited and pending.is_open and not position.is_seen:
+        elif pending.is_open and not position.is_seen:
             position.is_seen = True
             self.changed[pending.request_id] = None
 

@@ -48,6 +48,10 @@ class PartitionJoin:
         self.changed = self._attribution.changed
         self.counts = self._attribution.counts
         self._of_user: dict[str, dict[str, Pending]] = {}
+        # The reactions of `place.recent` by what they wait for, in order.
+        self._ahead: dict[tuple[str | None, str], list[Reaction]] = {}
+        for reaction in self.place.recent:
+            self._ahead.setdefault(reaction.waits_for, []).append(reaction)
         # (when something is due, request id): first the negatives, then that the entry is forgotten.
         self._due: list[tuple[int, str]] = []
 
@@ -64,9 +68,13 @@ class PartitionJoin:
         return examples + self._pass(event.k)
 
     def take_served(self, served: Served, k: int) -> list[Example]:
-        """The examples that a served entry settles: reactions that overtook it, then negatives that are due."""
+        """The examples that a served entry settles: reactions that overtook it, then negatives that are due.
+
+        An answer that is waited for already, or that would be forgotten by now, is not begun again.
+        """
         self._forget_reactions(k - _REORDER_US)
-        examples = [] if served.request_id in self.pending else list(self._begin(served))
+        is_over = served.as_of + self._outcomes.window_us + self._outcomes.horizon_us <= k
+        examples = [] if is_over or served.request_id in self.pending else list(self._begin(served))
         return examples + self._pass(k)
 
     def take_gap(self, k: int) -> list[Example]:
@@ -85,12 +93,16 @@ class PartitionJoin:
     def _react(self, reaction: Reaction) -> Iterator[Example]:
         named = reaction.request_id
         if named is None:
-            self.place.recent.append(reaction)
+            self._keep(reaction)
             yield from self._attribution.unnamed(self._of_user.get(reaction.user_id, {}).values(), reaction)
         elif named in self.pending:
             yield from self._named(self.pending[named], reaction)
         else:
-            self.place.recent.append(reaction)
+            self._keep(reaction)
+
+    def _keep(self, reaction: Reaction) -> None:
+        self.place.recent.append(reaction)
+        self._ahead.setdefault(reaction.waits_for, []).append(reaction)
 
     def _named(self, pending: Pending, reaction: Reaction) -> Iterator[Example]:
         if self._mine(pending.persona):
@@ -103,12 +115,13 @@ class PartitionJoin:
         pending = Pending.of(served) if self._mine(served.persona) else Pending.bare(served)
         self.restore(pending)
         self.changed[pending.request_id] = None
-        for reaction in self.place.recent:
-            if reaction.request_id == pending.request_id:
+        named = self._ahead.get((pending.request_id, ""), [])
+        for reaction in sorted(named + self._ahead.get((None, pending.user_id), []), key=lambda each: each.k):
+            if reaction.request_id is None:
+                yield from self._attribution.unnamed([pending], reaction)
+            else:
                 reaction.is_taken = True
                 yield from self._named(pending, reaction)
-            elif reaction.request_id is None and reaction.user_id == pending.user_id:
-                yield from self._attribution.unnamed([pending], reaction)
 
     def _pass(self, k: int) -> list[Example]:
         self.place.offset = k
@@ -133,6 +146,9 @@ class PartitionJoin:
         recent = self.place.recent
         while recent and recent[0].k <= until:
             gone = recent.pop(0)
+            self._ahead[gone.waits_for].pop(0)
+            if not self._ahead[gone.waits_for]:
+                del self._ahead[gone.waits_for]
             is_unknown = gone.request_id is not None and gone.kind != IMPRESSION and not gone.is_taken
             self.counts[UNKNOWN] += is_unknown and self._knows_all
 

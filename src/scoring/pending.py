@@ -31,6 +31,11 @@ class Reaction(msgspec.Struct, array_like=True):
     k: int
     is_taken: bool = False
 
+    @property
+    def waits_for(self) -> tuple[str | None, str]:
+        """The answer that it names, else any of its user: what it is found by when that is logged after it."""
+        return (None, self.user_id) if self.request_id is None else (self.request_id, "")
+
     @classmethod
     def of(cls, event: Admitted) -> "Reaction":
         """The event as a reaction."""

@@ -81,6 +81,8 @@ class Oracle:
 
     def _answered(self, step: Answered) -> Iterator[Example]:
         served = step.served
+        if served.as_of + self.outcomes.window_us + self.outcomes.horizon_us <= step.k:
+            return
         if any(each.is_remembered and each.served.request_id == served.request_id for each in self.answers):
             return
         answer = Answer(served, facts=[[] for _ in served.shown])

@@ -361,7 +361,7 @@ def test_nothing_is_kept_longer_than_an_outcome_could_come() -> None:
     join.wait(T + WINDOW + HORIZON - 1)
     assert join.pending
     join.wait(T + WINDOW + HORIZON)
-    assert (join.pending, join._of_user, join._due, join.place.recent) == ({}, {}, [], [])
+    assert (join.pending, join._of_user, join._due, join.place.recent, join._ahead) == ({}, {}, [], [], {})
 
 
 def stream(rng: random.Random, length: int) -> list[Served | Admitted]:
