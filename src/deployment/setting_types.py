@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from behavior.admission import KIND_PATTERN
+
 _MEMORY = re.compile(r"\d+(\.\d+)?\s?[KMGT]i?B")
 
 
@@ -36,6 +38,13 @@ def _path_unless_url(place: Path | str) -> Path | str:
     return text if "://" in text else Path(text)
 
 
+def _outcomes_only(rewards: dict[str, float]) -> dict[str, float]:
+    for kind in ("impression", "heartbeat"):
+        if kind in rewards:
+            raise ValueError(f"{kind} is no outcome of what was shown")
+    return rewards
+
+
 def names_cluster(url: str | None) -> bool:
     """Whether the URL can be that of a cluster's node: no socket, and no database but 0."""
     parts = urlsplit(url or "")
@@ -57,6 +66,11 @@ class Property(BaseModel):
         return self
 
 
+# The kinds of outcomes with what each earns.
+Rewards = Annotated[
+    dict[Annotated[str, Field(pattern=f"^{KIND_PATTERN}$")], Annotated[float, Field(ge=0, le=1)]],
+    AfterValidator(_outcomes_only),
+]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 # A path on this machine, or a URL that fsspec knows; a URL stays a text, for a path would lose one of its slashes.

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from behavior.errors import BadInput
 from deployment.access_settings import AccessSettings
-from deployment.setting_types import MemorySize, Place, Port, Property, RedisUrl, Zone, names_cluster
+from deployment.setting_types import MemorySize, Place, Port, Property, RedisUrl, Rewards, Zone, names_cluster
 
 _PREFIX = "OPPORTUNE_"
 _CONFIG = "OPPORTUNE_CONFIG"
@@ -136,7 +136,23 @@ class Settings(AccessSettings, BaseSettings):
         description="Rejected events that a partition keeps, sealed, for the lateness horizon; the oldest go first.",
     )
     attribution_window_h: int = Field(
-        168, ge=1, le=8760, description="A purchase this long after an impression is its outcome (hours)."
+        168,
+        ge=1,
+        le=8760,
+        description="What a user does this long after something was shown can be its outcome (hours).",
+    )
+    rewards: Rewards = Field(
+        {"purchase": 1.0},
+        description="The kinds of events that are outcomes of what was shown, each with what it earns, 0 to 1: "
+        "`{click = 0.1, purchase = 1}`. What was shown earns the greatest of its outcomes.",
+    )
+    learned_outcome: str = Field(
+        "purchase", description="The outcome whose probability the margins state; one of `rewards`."
+    )
+    impressions: Literal["required", "assumed"] = Field(
+        "required",
+        description="Whether only what an `impression` event confirmed counts as seen and, without an outcome, as a "
+        "negative. `assumed` takes all that was shown as seen: for callers that send no impressions.",
     )
     residual_bound: float = Field(
         1.0, ge=0, le=10, description="Largest correction that the learner may add to a margin, either way (logits)."
@@ -169,6 +185,8 @@ class Settings(AccessSettings, BaseSettings):
             raise ValueError("production and replay exclude each other: in production nobody sets the clock")
         if self.redis_password_file is not None and self.redis_url is None:
             raise ValueError("redis_password_file is the password for redis_url, which is not set")
+        if self.learned_outcome not in self.rewards:
+            raise ValueError(f"learned_outcome is {self.learned_outcome}, which is none of rewards; give it a reward")
         if self.redis_cluster and not names_cluster(self.redis_url):
             raise ValueError(
                 "redis_cluster says that redis_url names a node of a cluster, like redis://host:6379; "
@@ -335,13 +353,15 @@ def _as_text(value: Any) -> str:
     if isinstance(value, Path):
         return str(value.resolve())  # a child, or Feast, may stand in another directory
     if isinstance(value, dict):
-        return json.dumps({name: member.model_dump(exclude_none=True) for name, member in value.items()})
+        return json.dumps(value, default=lambda member: member.model_dump(exclude_none=True))
     return str(value)
 
 
 def _shown_default(key: str) -> str:
     default = Settings.model_fields[key].get_default(call_default_factory=True, validated_data={"home": Path("<home>")})
-    return "none" if default in (None, {}) else f"`{default}`"
+    if default in (None, {}):
+        return "none"
+    return f"`{json.dumps(default) if isinstance(default, dict) else default}`"
 
 
 if __name__ == "__main__":

@@ -83,9 +83,13 @@ def prepare(settings: Settings, tell: Tell, console: Console) -> Prepared:
 def replay_settings(home: Path) -> tuple[Settings, Settings]:
     """The settings of the year that lies in the home, and of the replay that starts from it.
 
-    The replay is a world of its own: what it tracks must not mix with the year that it is a copy of.
+    The replay is a world of its own: what it tracks must not mix with the year that it is a copy of. Nobody
+    looks at what it shows, so there are no impressions.
     """
-    settings = load(home=home, zone=ZONE, replay=True, redis_url=None, redis_cluster=False, redis_prefix="demo")
+    settings = load(
+        home=home, zone=ZONE, replay=True, redis_url=None, redis_cluster=False, redis_prefix="demo",
+        impressions="assumed",
+    )  # fmt: skip
     return settings, settings.replaced(archive=settings.home / "live" / "archive")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from deployment.keys import Keys
-from scoring.joiner import Place
+from scoring.pending import Place
 
 if TYPE_CHECKING:
     import redis

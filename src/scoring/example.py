@@ -1,4 +1,4 @@
-"""What learners learn from: one example per label or reward of a thing that was shown."""
+"""What learners are given: what came of one thing that was shown, in the context that it was shown in."""
 
 import msgspec
 

@@ -10,6 +10,7 @@ imports River.
 import logging
 import math
 import threading
+from collections import Counter as TallyCounter
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 
@@ -19,16 +20,18 @@ from river.utils import VectorDict
 
 from behavior import event as events
 from behavior import served as served_entries
-from behavior.event import HOUR_US, admit
+from behavior.event import admit
 from behavior.served import EVENT_ENTRY
 from deployment.archive import Archive
 from deployment.clock import Clock, replay_key
 from deployment.connections import connect
 from deployment.settings import Settings
 from scoring.entry import join_in
-from scoring.joiner import Example, PartitionJoin
+from scoring.example import Example
+from scoring.joiner import PartitionJoin
 from scoring.learn_state import LearnState, Model
 from scoring.log import GAP_ENTRY, Entry, Log, share_of_each
+from scoring.outcomes import Outcomes
 from scoring.process import expose_metrics, log_to_stderr, persevere, stop_signals
 
 _log = logging.getLogger("opportune.learn")
@@ -40,7 +43,7 @@ CLIP_GRADIENT = 1.0
 
 EXAMPLES = Counter("opportune_learn_examples", "Examples learned.", ["label"])
 SKIPPED = Counter("opportune_learn_skipped", "Examples left out because their margin is not a finite number.")
-LATE = Counter("opportune_learn_late_outcomes", "Purchases admitted after their negative had been given.")
+NO_EXAMPLE = Counter("opportune_learn_no_example", "Outcomes and positions that made no example.", ["why"])
 VERSION = Gauge("opportune_learn_version", "Commits that have changed the weights.")
 PENDING = Gauge("opportune_learn_pending", "Served entries that wait for outcomes.")
 
@@ -73,10 +76,12 @@ class OffsetLogisticRegression(linear_model.LogisticRegression):
 class Correction:
     """The River model and its numbers, there and back.
 
+    >>> def bought(margin: float, label: bool) -> Example:
+    ...     return Example(*"ru", "", "", "category", *["TEA"] * 2, "", "", "", "", 0, margin, "", 0.0, True, label)
     >>> once, twice = Correction(Model()), Correction(Model())
-    >>> for each in (once, twice): _ = each.learn([Example("r", "TEA", -2.0, True)])
+    >>> for each in (once, twice): _ = each.learn([bought(-2.0, True)])
     >>> twice = Correction(twice.numbers())  # as after a restart
-    >>> for each in (once, twice): _ = each.learn([Example("s", "TEA", -1.5, False)])
+    >>> for each in (once, twice): _ = each.learn([bought(-1.5, False)])
     >>> once.numbers() == twice.numbers()
     True
     """
@@ -96,10 +101,12 @@ class Correction:
         skipped = 0
         learned = False
         for example in examples:
+            if example.label is None:
+                continue
             if not math.isfinite(example.margin):
                 skipped += 1
                 continue
-            self._model.learn_one_from({example.category: 1.0}, example.bought, example.margin)
+            self._model.learn_one_from({example.category: 1.0}, example.label, example.margin)
             learned = True
         self._version += learned
         return skipped
@@ -155,12 +162,13 @@ class Learner:
             learned(self, examples, skipped)
         return examples
 
-    def late_outcomes(self) -> int:
-        """How many late outcomes were met since this was last asked."""
-        late = sum(join.late for join in self._joins)
+    def counted(self) -> dict[str, int]:
+        """What made no example since this was last asked, by the words of `attribution.COUNTED`."""
+        counts: TallyCounter[str] = TallyCounter()
         for join in self._joins:
-            join.late = 0
-        return late
+            counts.update(join.counts)
+            join.counts.clear()
+        return counts
 
     def version(self) -> int:
         """How many commits have changed the weights."""
@@ -183,9 +191,7 @@ def learner_of(settings: Settings) -> Learner:
     client = connect(settings)
     keys = join_in(settings, client)
     state = LearnState(client, keys)
-    joins = state.joins(
-        settings.partitions, settings.attribution_window_h * HOUR_US, settings.lateness_horizon_h * HOUR_US
-    )
+    joins = state.joins(settings.partitions, Outcomes.declared(settings))
     log = Log(client, keys, Archive(settings.archive, settings.partitions))
     return Learner(log, Clock(client, replay_key(keys, replay=settings.replay)), state, joins)
 
@@ -209,10 +215,10 @@ def learn(settings: Settings) -> None:
 
 
 def _observe(learner: Learner, examples: list[Example], skipped: int) -> None:
-    bought = sum(example.bought for example in examples)
-    EXAMPLES.labels("positive").inc(bought)
-    EXAMPLES.labels("negative").inc(len(examples) - bought)
+    for label, word in ((True, "positive"), (False, "negative"), (None, "other")):
+        EXAMPLES.labels(word).inc(sum(example.label is label for example in examples))
     SKIPPED.inc(skipped)
-    LATE.inc(learner.late_outcomes())
+    for why, number in learner.counted().items():
+        NO_EXAMPLE.labels(why).inc(number)
     VERSION.set(learner.version())
     PENDING.set(learner.pending)

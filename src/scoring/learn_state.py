@@ -13,7 +13,9 @@ import msgspec
 from behavior.errors import Fenced
 from deployment.keys import Keys
 from scoring import learner
-from scoring.joiner import PartitionJoin, Pending, Place
+from scoring.joiner import PartitionJoin
+from scoring.outcomes import Outcomes
+from scoring.pending import Pending, Place
 
 if TYPE_CHECKING:
     import redis
@@ -50,14 +52,14 @@ class LearnState:
         data = self._got(self._client.get(self._keys.learner("model")))
         return Model() if data is None else msgspec.msgpack.decode(data, type=Model)
 
-    def joins(self, partitions: int, window_us: int, horizon_us: int) -> list[PartitionJoin]:
+    def joins(self, partitions: int, outcomes: Outcomes) -> list[PartitionJoin]:
         """The join of every partition as last committed."""
         places = self._got(self._client.hgetall(self._keys.learner("offsets")))
         joins = []
         for partition in range(partitions):
             data = places.get(str(partition).encode())
             place = Place() if data is None else msgspec.msgpack.decode(data, type=Place)
-            joins.append(PartitionJoin(window_us, horizon_us, place))
+            joins.append(PartitionJoin(outcomes, place=place))
         for name, data in self._got(self._client.hgetall(self._keys.learner("pending"))).items():
             joins[int(name.partition(b"|")[0])].restore(msgspec.msgpack.decode(data, type=Pending))
         return joins

@@ -122,6 +122,16 @@ def test_properties_are_scaled_numbers_or_texts(settings_file: Path) -> None:
         load()
 
 
+def test_outcomes_have_rewards_and_the_learned_one_is_among_them(settings_file: Path) -> None:
+    """Each kind of outcome says what it earns, from 0 to 1; what only says that something was shown is none."""
+    settings_file.write_text('learned_outcome = "click"\n[rewards]\nclick = 0.1\npurchase = 1\n')
+    assert load().rewards == {"click": 0.1, "purchase": 1.0}
+    for wrong in ("Click = 1", "click = 1.5", "click = nan", "purchase = 1", "click = 1\nimpression = 0.1"):
+        settings_file.write_text(f'learned_outcome = "click"\n[rewards]\n{wrong}\n')
+        with pytest.raises(BadInput, match=r"learned_outcome|rewards"):
+            load()
+
+
 def test_the_password_comes_from_a_file_and_is_shown_nowhere(tmp_path: Path) -> None:
     """The URL that is used holds the password; what is printed does not, and neither does an error."""
     secret = tmp_path / "password"
@@ -136,7 +146,9 @@ def test_the_password_comes_from_a_file_and_is_shown_nowhere(tmp_path: Path) -> 
 
 def test_a_child_sees_exactly_these_settings(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process started with the child environment loads equal settings, whatever file lies around, from anywhere."""
-    parent = load(port=1234, replay=True, properties={"price": Property(scale=2)}, home=Path("a b"))
+    parent = load(
+        port=1234, replay=True, properties={"price": Property(scale=2)}, rewards={"purchase": 1}, home=Path("a b")
+    )
     settings_file.write_text("partitions = 3\n")
     environment = parent.child_environment()
     assert environment["PATH"]

@@ -18,8 +18,8 @@ from deployment.archive import Archive
 from deployment.clock import advance
 from scoring import archiver as archiving
 from scoring.consumer_offsets import slowest
-from scoring.joiner import Place
 from scoring.log import Log
+from scoring.pending import Place
 from scoring.trimming import Archived
 from tests.scoring.raw_log import RawLog, archived, drain, journalled
 

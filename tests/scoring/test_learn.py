@@ -18,7 +18,7 @@ from behavior.partition import partition_of
 from behavior.served import Served, Shown
 from deployment.settings import Settings
 from scoring import learn, learner
-from scoring.joiner import Example
+from scoring.example import Example
 from scoring.learn import Correction, Learner, OffsetLogisticRegression, learner_of
 from scoring.learn_state import Model
 from scoring.log_writer import offer_event, offer_served
@@ -31,7 +31,7 @@ USERS = [f"k1-{i:032x}" for i in range(6)]
 
 @pytest.fixture
 def settings(tmp_path: Path, redis_url: str, prefix: str) -> Settings:
-    return settings_in(tmp_path, redis_url, prefix)
+    return settings_in(tmp_path, redis_url, prefix, impressions="assumed")
 
 
 @pytest.fixture
@@ -42,6 +42,14 @@ def online(settings: Settings) -> Online:
 def served(request_id: str, user: str, as_of: int, margins: dict[str, float]) -> Served:
     shown = tuple(Shown("category", name, margin, 0.0, margin, b"") for name, margin in margins.items())
     return Served(request_id, user, as_of, 0, START, "b", 0, shown)
+
+
+def example(category: str, margin: float, *, label: bool) -> Example:
+    return Example(*"ru", "", "", "category", category, category, *[""] * 4, 0, margin, "", 0.0, True, label)
+
+
+def labels(examples: list[Example]) -> list[tuple[str, bool | None]]:
+    return [(each.category, each.label) for each in examples]
 
 
 def lived_through(online: Online, seed: int, rounds: int = 60) -> None:
@@ -88,7 +96,7 @@ def test_it_learns_what_the_model_does_not_know() -> None:
         for name, shift in (("RIGHT", 0.0), ("TOO LOW", 1.0)):
             margin = rng.uniform(-2, 1)
             bought = rng.random() < 1 / (1 + math.exp(-(margin + shift)))
-            correction.learn([Example("r", name, margin, bought)])
+            correction.learn([example(name, margin, label=bought)])
     weights = correction.numbers().weights
     assert abs(weights["RIGHT"]) < 0.15
     assert 0.85 < weights["TOO LOW"] < 1.15
@@ -98,9 +106,9 @@ def test_it_learns_what_the_model_does_not_know() -> None:
 def test_what_is_not_a_number_is_left_out(margin: float) -> None:
     """One poisoned margin neither changes the weights nor counts as learned."""
     correction = Correction(Model())
-    correction.learn([Example("r", "TEA", -1.0, True)])
+    correction.learn([example("TEA", -1.0, label=True)])
     before = correction.numbers()
-    assert correction.learn([Example("r", "TEA", margin, True)]) == 1
+    assert correction.learn([example("TEA", margin, label=True)]) == 1
     assert correction.numbers() == before
 
 
@@ -109,7 +117,7 @@ def test_extreme_margins_leave_finite_weights() -> None:
     correction = Correction(Model())
     for margin in (1e300, -1e300, 800.0, -800.0):
         for bought in (True, False):
-            correction.learn([Example("r", "TEA", margin, bought)])
+            correction.learn([example("TEA", margin, label=bought)])
     assert all(math.isfinite(weight) and abs(weight) <= 1 for weight in correction.numbers().weights.values())
 
 
@@ -119,13 +127,13 @@ def test_outcomes_of_served_entries_become_weights(online: Online) -> None:
     its = learner_of(online.settings)
     online.offer(user, [offer_served(served("r", user, START, {"TEA": -1.0, "RICE": -1.0}))])
     online.append([purchase(user, "TEA", START, "m1")])
-    assert its.step() == [Example("r", "TEA", -1.0, True)]
+    assert labels(its.step()) == [("TEA", True)]
     published = learner.decode(online.client.get(online.keys.learner("weights")))
     assert published.version == 1
     assert set(published.weights) == {"TEA"}
     assert published.weights["TEA"] > 0
     online.advance(START + WINDOW_US)
-    assert its.step() == [Example("r", "RICE", -1.0, False)]
+    assert labels(its.step()) == [("RICE", False)]
     published = learner.decode(online.client.get(online.keys.learner("weights")))
     assert published.version == 2
     assert published.weights["RICE"] < 0 < published.weights["TEA"]
@@ -142,7 +150,7 @@ def test_a_quiet_partition_passes_time_by_the_clock(online: Online) -> None:
     finish(its)
     online.advance(START + WINDOW_US)
     online.append([purchase(busy, "RICE", START + WINDOW_US, "m1")])
-    assert its.step() == [Example("r", "TEA", -1.0, False)]
+    assert labels(its.step()) == [("TEA", False)]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -151,7 +159,10 @@ def test_restarts_at_random_points_change_nothing(
 ) -> None:
     """A learner that is thrown away after any step, committed or not, ends with the bits of an uninterrupted one."""
     monkeypatch.setattr(learn, "share_of_each", lambda partitions: 1)
-    whole, broken = (Online(settings_in(tmp_path, redis_url, f"{prefix}-{name}")) for name in ("whole", "broken"))
+    whole, broken = (
+        Online(settings_in(tmp_path, redis_url, f"{prefix}-{name}", impressions="assumed"))
+        for name in ("whole", "broken")
+    )
     for each in (whole, broken):
         lived_through(each, seed)
     finish(learner_of(whole.settings))
@@ -176,7 +187,10 @@ def test_restarts_at_random_points_change_nothing(
 
 def test_killed_for_real_it_ends_with_the_same_bits(tmp_path: Path, redis_url: str, prefix: str) -> None:
     """kill -9 of the real process at random instants, again and again, loses and repeats nothing."""
-    whole, killed = (Online(settings_in(tmp_path, redis_url, f"{prefix}-{name}")) for name in ("whole", "killed"))
+    whole, killed = (
+        Online(settings_in(tmp_path, redis_url, f"{prefix}-{name}", impressions="assumed"))
+        for name in ("whole", "killed")
+    )
     for each in (whole, killed):
         lived_through(each, seed=11, rounds=120)
     code = (
@@ -233,4 +247,4 @@ def test_late_outcomes_are_counted(online: Online) -> None:
     assert len(its.step()) == 1
     online.append([purchase(user, "TEA", START + WINDOW_US - HOUR_US, "late")])
     assert its.step() == []
-    assert its.late_outcomes() == 1
+    assert its.counted() == {"late": 1}

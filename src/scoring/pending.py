@@ -1,0 +1,149 @@
+"""Answers whose outcomes are being waited for, and what came in before its answer: plain data, as it is stored."""
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from behavior.context import DAYPARTS, part_of_hour
+from behavior.event import DAY_US, HOUR_US, SECOND_US, Admitted
+from behavior.served import ITEM, Served, Shown
+from scoring.example import Example
+
+WEEKDAY_WORDS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAYPART_OF_HOUR = tuple(DAYPARTS[part].name for part in part_of_hour().tolist())
+
+
+class Reaction(msgspec.Struct, array_like=True):
+    """An outcome or an impression: what a user did with something that was shown.
+
+    request_id  the answer that it names; None if it names none
+    e, k        its event time and admission instant, µs
+    is_taken    whether something that was shown has been credited with it
+    """
+
+    user_id: str
+    kind: str
+    request_id: str | None
+    item: str | None
+    category: str | None
+    e: int
+    k: int
+    is_taken: bool = False
+
+    @property
+    def waits_for(self) -> tuple[str | None, str]:
+        """The answer that it names, else any of its user: what it is found by when that is logged after it."""
+        return (None, self.user_id) if self.request_id is None else (self.request_id, "")
+
+    @classmethod
+    def of(cls, event: Admitted) -> "Reaction":
+        """The event as a reaction."""
+        said = event.event
+        return cls(said.user_id, said.kind, said.request_id, said.item, said.category, event.e, event.k)
+
+
+class Position(msgspec.Struct, array_like=True):
+    """A thing as it was shown, and what has come of it.
+
+    margin     what the model believed, in logits
+    is_seen    whether an impression said so
+    is_tried   whether it has had an example
+    earned     the greatest reward of its outcomes so far
+    outcomes   their kinds, each once, late ones included
+    """
+
+    kind: str
+    id: str
+    category: str
+    margin: float
+    is_seen: bool = False
+    is_tried: bool = False
+    earned: float = 0.0
+    outcomes: list[str] = []
+
+    def is_of(self, reaction: Reaction) -> bool:
+        """Whether the reaction is about this: a category by its category, an item by its item."""
+        return self.id == (reaction.item if self.kind == ITEM else reaction.category)
+
+
+class Pending(msgspec.Struct, array_like=True):
+    """An answer whose outcomes are being waited for; `is_open` until its negatives have been given.
+
+    The words of its context are those of `Example`.
+    """
+
+    request_id: str
+    user_id: str
+    as_of: int
+    persona: str
+    placement: str
+    daypart: str
+    weekday: str
+    device: str
+    page: str
+    positions: list[Position]
+    is_open: bool = True
+
+    @classmethod
+    def of(cls, served: Served) -> "Pending":
+        """The answer with all that it showed, in the order of positions."""
+        basis = served.basis
+        daypart, weekday = ("", "") if basis is None else _local_words(served.as_of, basis.utc_offset_s)
+        return cls(
+            served.request_id, served.user_id, served.as_of, served.persona, served.placement or "", daypart, weekday,
+            "" if basis is None else basis.device, "" if basis is None else basis.page, list(_positions(served)),
+        )  # fmt: skip
+
+    @classmethod
+    def bare(cls, served: Served) -> "Pending":
+        """The answer by its name only: another shard waits for its outcomes."""
+        return cls(served.request_id, served.user_id, served.as_of, served.persona, "", "", "", "", "", [])
+
+    def order(self) -> tuple[int, str]:
+        """By what answers are ordered: when they were given, and their name."""
+        return self.as_of, self.request_id
+
+    def reached_by(self, reaction: Reaction) -> list[Position]:
+        """What the reaction is about, if it is about any of this."""
+        return [each for each in self.positions if each.is_of(reaction)]
+
+    def example(self, position: Position, t: int, outcome: str, reward: float, label: bool | None) -> Example:
+        """What came of a position; with its first example it has been tried."""
+        is_trial, position.is_tried = not position.is_tried, True
+        return Example(
+            self.request_id, self.user_id, self.persona, self.placement, position.kind, position.id, position.category,
+            self.daypart, self.weekday, self.device, self.page, t, position.margin, outcome, reward, is_trial, label,
+        )  # fmt: skip
+
+
+class Place(msgspec.Struct, array_like=True):
+    """How far a partition has been read, how far its time has come, and reactions whose answer may still come."""
+
+    offset: int = 0
+    watermark: int = 0
+    recent: list[Reaction] = []
+
+
+def _positions(served: Served) -> Iterator[Position]:
+    margins = np.array([each.margin for each in served.shown], dtype=np.float64)
+    if served.calibration is not None:
+        margins = served.calibration.margins(margins)
+    for number, (shown, margin) in enumerate(zip(served.shown, margins.tolist(), strict=True)):
+        yield Position(shown.kind, shown.id, _category(served, number, shown), margin)
+
+
+def _category(served: Served, number: int, shown: Shown) -> str:
+    if shown.kind != ITEM:
+        return shown.id
+    return served.categories[number] if served.categories else ""
+
+
+def _local_words(t: int, utc_offset_s: int) -> tuple[str, str]:
+    """The part of the day and the weekday at an instant (µs) where clocks are so far ahead of UTC.
+
+    >>> _local_words(1_508_040_000_000_000, -4 * 3600)  # Sunday, midnight in New York
+    ('night', 'sun')
+    """
+    local = t + utc_offset_s * SECOND_US
+    return _DAYPART_OF_HOUR[local // HOUR_US % 24], WEEKDAY_WORDS[(local // DAY_US + 3) % 7]  # day 0 was a Thursday
