@@ -110,7 +110,7 @@ class Memory:
         self._refused_id: str | None = None
         self._refused_until = 0.0
         self._pointer_told: str | None = None
-        self._parts = _Parts(placements=self._placements.held)
+        self._parts = _Parts()
         self._held: Held | None = None
         self._weights: bytes | None = None
         self._moved_to = 0
@@ -140,13 +140,12 @@ class Memory:
         A bundle or a file of placements that is refused leaves the one before in place. Raises redis.RedisError if
         Redis does not answer.
         """
-        snapshot = self._keys.snapshot(self._parts.generation)
-        deployed, version, weights = await self._ask(
+        deployed, version, weights = await ask_each(self._asking, [
             ("HMGET", self._keys.deployment(), GENERATION, PARTITIONS),
-            ("HGET", snapshot, "s"),
+            ("HGET", self._keys.snapshot(self._parts.generation), "s"),
             ("GET", self._keys.learner("weights")),
-        )
-        generation, partitions = deployed
+        ])  # fmt: skip
+        generation, partitions = _told(deployed)
         if partitions is not None and int(partitions) != self._keys.partitions:
             self._parts, self._moved_to = _Parts(), int(partitions)
             self._take()
@@ -154,26 +153,18 @@ class Memory:
             plan = await self._plan(int(generation))
             await self._refresh_files(plan)
             if int(generation) != self._parts.generation:
-                (version,) = await self._ask(("HGET", self._keys.snapshot(int(generation)), "s"))
-            await self._refresh_snapshot(int(generation), plan, version)
+                (version,) = await ask_each(self._asking, [("HGET", self._keys.snapshot(int(generation)), "s")])
+            await self._refresh_snapshot(int(generation), plan, _told(version))
         else:
             self._plans.forget()
-        if weights != self._weights:
+        if _told(weights) != self._weights:
             self._weights = weights
             self._take(residuals=Residuals.of(learner.decode(weights), self._bound))
 
     def _take(self, **changed: Any) -> None:
         """Let parts be other ones, for all requests from now on."""
         self._parts = replace(self._parts, **changed)
-        self._held = self._parts.held()
-
-    async def _ask(self, *commands: Sequence[Any]) -> list[Any]:
-        """The replies, in one round trip. Raises redis.RedisError."""
-        answers = await ask_each(self._asking, commands)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+        self._held = None if self._moved_to else self._parts.held()
 
     async def _plan(self, generation: int) -> Plan:
         """The plan of a generation; what was served under the one before must fit it too, or is not served any more."""
@@ -268,6 +259,13 @@ def _anew(plan: Plan, answers: Sequence[Any]) -> tuple[Snapshot, Standing] | Non
         return None
     snapshot.prepare()
     return snapshot, standing_of(snapshot)
+
+
+def _told(answer: Any) -> Any:
+    """What Redis has answered to one of several questions. Raises redis.ResponseError if it has refused that one."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 async def _answer(asked: Any) -> Any:

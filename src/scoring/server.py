@@ -56,8 +56,8 @@ from scoring.tls import refuse_exposed, server_credentials
 
 _log = logging.getLogger("opportune.serve")
 POLL_S = 0.2
-# Containers after which Python looks for cycles. gRPC leaves one of four behind at each call: those of 250 calls are taken
-# away within half a millisecond, while those of 5,000 would keep whoever asks just then waiting for ten.
+# Containers after which Python looks for cycles. gRPC leaves one of four behind at each call: those of 200 calls are
+# taken away within half a millisecond, while those of 5,000 would keep whoever asks just then waiting for ten.
 GARBAGE = 1_000
 # The longest that the event loop waits for a thread that runs Python: one that makes a new snapshot ready, or loads a
 # bundle. A request that meets one waits for it at each answer of Redis; Python's own 5 ms would be too long.
