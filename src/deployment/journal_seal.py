@@ -25,14 +25,14 @@ class JournalSeal:
 
     def sealed(self, data: bytes) -> bytes:
         """The entry's bytes in the log, of those of an entry that names this key and ends with BLANK."""
-        unsealed = data[:-SEAL_BYTES]
-        return unsealed + self._seal(unsealed)
+        unsealed = memoryview(data)[:-SEAL_BYTES]
+        return b"".join((unsealed, self._seal(unsealed)))
 
     def is_intact(self, data: bytes) -> bool:
         """Whether not a bit of the entry has changed since it was sealed with this key."""
         return compare_digest(data[-SEAL_BYTES:], self._seal(data[:-SEAL_BYTES]))
 
-    def _seal(self, data: bytes) -> bytes:
+    def _seal(self, data: bytes | memoryview) -> bytes:
         seal = self._begun.copy()
         seal.update(data)
         return seal.digest()

@@ -1,18 +1,34 @@
 """The journal entry of an answer: the bytes that the log keeps of it, sealed."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from struct import pack
+from typing import Any
+
+import msgspec
 
 from behavior.served import ITEM, Served, Shown, encode
 from deployment.journal_seal import BLANK, JournalSeal
 from scoring.answer import Answer
 from scoring.ranking import Ranking
 
+try:
+    from scoring.compiled_entry import write
+except ImportError:  # where there is no C compiler
+
+    def write(answer: Answer, key_id: str, seal: bytes, packed: Callable[[Any], bytes]) -> bytes:
+        """The bytes of the entry; `packed` gives those of a structure within it, which msgspec does not need."""
+        return encode(served(answer, key_id, seal))
+
+
+_packed = msgspec.msgpack.Encoder().encode
+
 
 def entry_of(answer: Answer, seal: JournalSeal | None = None) -> bytes:
     """The entry's bytes in the log; without a seal they name no key."""
-    return encode(served(answer)) if seal is None else seal.sealed(encode(served(answer, seal.key_id, BLANK)))
+    if seal is None:
+        return write(answer, "", b"", _packed)
+    return seal.sealed(write(answer, seal.key_id, BLANK, _packed))
 
 
 def served(answer: Answer, key_id: str = "", seal: bytes = b"") -> Served:
@@ -32,7 +48,7 @@ def served(answer: Answer, key_id: str = "", seal: bytes = b"") -> Served:
         calibration=answer.calibration,
         persona=answer.persona,
         basis=answer.basis,
-        factors=ranked.factors if positions else (),
+        factors=ranked.factors if ranked else (),
         values=_float64(chain.from_iterable(zip(*ranked.values, strict=True))),
         propensities=_float64(ranked.propensities),
         categories=tuple(ranked.categories) if ranked.kind == ITEM else (),
