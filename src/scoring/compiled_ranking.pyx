@@ -50,19 +50,28 @@ cdef void insert(Py_ssize_t* best, Py_ssize_t count, Py_ssize_t at, Py_ssize_t p
 
 
 def picked(columns, places):
-    """The numbers of columns float64[n] or float32[n] at the places, a list for each."""
+    """The numbers of columns float64[n] or float32[n] at the places, a list for each; one for a column that recurs."""
+    cdef list taken = list(columns), found = []
+    cdef Py_ssize_t number, before
+    for number in range(len(taken)):
+        for before in range(number):
+            if taken[before] is taken[number]:
+                found.append(found[before])
+                break
+        else:
+            found.append(numbers_at(taken[number], places))
+    return found
+
+
+cdef list numbers_at(column, places):
     cdef const double[:] wide
     cdef const float[:] narrow
-    cdef list found = []
     cdef Py_ssize_t place
-    for column in columns:
-        if column.itemsize == 8:
-            wide = column
-            found.append([wide[place] for place in places])
-        else:
-            narrow = column
-            found.append([<double>narrow[place] for place in places])
-    return found
+    if column.itemsize == 8:
+        wide = column
+        return [wide[place] for place in places]
+    narrow = column
+    return [<double>narrow[place] for place in places]
 
 
 def propensities_of(margins):

@@ -257,7 +257,8 @@ def weigh(evidence: Evidence, factors: Sequence[Factor] = FACTORS) -> list[Weigh
     for factor, weight in weighing.factors:
         values = factor.of(evidence)
         if values is not None:
-            weighed.append(Weighed(factor.name, weight, values, weight * values))
+            # Most weigh 1: what it makes of a number is the number itself.
+            weighed.append(Weighed(factor.name, weight, values, values if weight == 1.0 else weight * values))
     return weighed
 
 
