@@ -43,6 +43,7 @@ from scoring.entry_search import EntrySearch
 from scoring.explaining import Explaining
 from scoring.held_placements import HeldPlacements
 from scoring.journal import Journal
+from scoring.journal_entry import entry_of
 from scoring.limits import SERVER_OPTIONS
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
@@ -129,7 +130,9 @@ class Server:
         )  # fmt: skip
         # Nobody waits for the journal, so it waits for Redis: entries are lost only if that takes long.
         patient = LogWriter(recording, keys, settings.lateness_horizon_h, check_room=pressure.check)
-        journal = metrics.TimedJournal(patient, settings.partitions, metrics.observe_lost, self._seal.sealed)
+        journal = metrics.TimedJournal(
+            patient, settings.partitions, metrics.observe_lost, partial(entry_of, seal=self._seal)
+        )
         plans, bundles = Plans(keys), Bundles.of(settings)
         memory = Memory(
             client, keys, plans, bundles, settings.residual_bound,
