@@ -328,3 +328,23 @@ cdef Py_ssize_t next_size(
         length = length << 8 | texts.at[0]
         texts.at += 1
     return length
+
+
+def recent_of(list numbers, list texts, int64_t seen_e, tuple events, bint has_ids):
+    """What `Recent.read` says of what `Recent.unpack` makes of a slot's numbers and texts; see there.
+
+    Raises ValueError if there is no such event, or another number of texts.
+    """
+    cdef Py_ssize_t n = (len(numbers) - 1) // 3, each = 2 if has_ids else 1, nth
+    cdef int64_t k = seen_e, e, kind
+    cdef list found = []
+    if len(texts) != n * each:
+        raise ValueError("has another number of texts")
+    for nth in range(n):
+        k = difference(k, numbers[3 * nth + 1])
+        e = difference(k, numbers[3 * nth + 2])
+        kind = numbers[3 * nth + 3]
+        if kind < 0 or kind >= len(events):
+            raise ValueError("has an event of no kind")
+        found.append(f"{events[kind]}|{e}|{texts[nth * each]}")
+    return found

@@ -15,6 +15,7 @@ from behavior.asked import EVER
 from behavior.column import Column
 from behavior.cursor import Cursor
 from behavior.errors import OpportuneError
+from behavior.members import Recent
 from behavior.plan import View
 from behavior.programs import takes_of
 from behavior.ragged import NEVER
@@ -23,7 +24,7 @@ from behavior.snapshot_rows import ABSENT
 from behavior.state import State, decode_all, encode_all, numbers_of, raw_at, split_all
 
 try:
-    from behavior.compiled_readout import read_states, texts_at
+    from behavior.compiled_readout import read_states, recent_of, texts_at
 except ImportError:
     read_states = None  # type: ignore[assignment]
 
@@ -150,15 +151,17 @@ class _Texts(Mapping[str, Column]):
             raise OpportuneError(
                 f"view {self._view.name}: the texts of a stored state are damaged; run `opportune rebuild`"
             ) from None
-        return Column(values, values != None)  # noqa: E711 - of each value
+        return Column(values, np.array([value is not None for value in values], dtype=bool))
 
     def _read(self, slot: Slot, row: int, data: bytes, packed: Packed | None) -> Any:
         """What `state.raw_at` would read."""
         if packed is None:
             return slot.read(slot.empty(), EVER, 0)
         start, first, count, numbers = packed
-        texts = iter(texts_at(data, start, first, count))
-        value, _ = slot.unpack(numbers, 0, int(self._seen_e[row]), texts, self._form)
+        texts, seen_e = texts_at(data, start, first, count), int(self._seen_e[row])
+        if isinstance(slot, Recent):
+            return recent_of(numbers, texts, seen_e, slot.events, self._form.ids)
+        value, _ = slot.unpack(numbers, 0, seen_e, iter(texts), self._form)
         return slot.read(value, EVER, 0)
 
 
