@@ -8,6 +8,7 @@ ValueError. Sums wrap around as numpy's do, so they are made of unsigned numbers
 import numpy as np
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from behavior.programs import Take
@@ -180,7 +181,7 @@ cdef object take_packed(State *state, int64_t each, bint is_one):
     numbers = [head]
     for nth in range(each * length):
         numbers.append(next_number(&state.numbers))
-    found = (state.texts_at, state.texts, numbers)
+    found = (state.texts_at, state.texts, length * state.texts_each, numbers)
     state.texts += length * state.texts_each
     return found
 
@@ -280,3 +281,70 @@ def read_states(
         state.texts, state.texts_each = 0, 2 if has_ids else 1
         take_slots(&state, program, texts, row)
     return rows_made, leave_made, texts
+
+
+def texts_at(bytes data, Py_ssize_t start, Py_ssize_t first, Py_ssize_t count):
+    """`count` texts from the `first` on of the MessagePack array at data[start:]; those before are passed over.
+
+    A user's state has a hundred of them, of which a request needs eleven. Raises ValueError if they are not there.
+    """
+    cdef Reader texts
+    cdef Py_ssize_t nth, size, there
+    cdef list found = []
+    if start < 0 or start > PyBytes_GET_SIZE(data) or first < 0 or count < 0:
+        raise ValueError("has no texts there")
+    texts.at = <const uint8_t *>PyBytes_AS_STRING(data) + start
+    texts.end = <const uint8_t *>PyBytes_AS_STRING(data) + PyBytes_GET_SIZE(data)
+    there = next_size(&texts, 0x90, 0x0F, 0, 0xDC, 0xDD)
+    if count > there or first > there - count:
+        raise ValueError("has too few texts")
+    for nth in range(first + count):
+        size = next_size(&texts, 0xA0, 0x1F, 0xD9, 0xDA, 0xDB)
+        if size > texts.end - texts.at:
+            raise ValueError("ends within a text")
+        if nth >= first:
+            found.append(PyUnicode_DecodeUTF8(<const char *>texts.at, size, NULL))
+        texts.at += size
+    return found
+
+
+cdef Py_ssize_t next_size(
+    Reader *texts, uint8_t short, uint8_t most, uint8_t one, uint8_t two, uint8_t four,
+) except -1:
+    """How long the next array or text is: MessagePack has it in its first byte, or in so many bytes behind it."""
+    cdef uint8_t head
+    cdef int size = 0
+    cdef Py_ssize_t length = 0
+    if texts.at == texts.end:
+        raise ValueError("ends before a text")
+    head = texts.at[0]
+    texts.at += 1
+    if head & ~most == short:
+        return head & most
+    size = 4 if head == four else 2 if head == two else 1 if one and head == one else 0
+    if size == 0 or size > texts.end - texts.at:
+        raise ValueError("has something else than texts")
+    for _ in range(size):
+        length = length << 8 | texts.at[0]
+        texts.at += 1
+    return length
+
+
+def recent_of(list numbers, list texts, int64_t seen_e, tuple events, bint has_ids):
+    """What `Recent.read` says of what `Recent.unpack` makes of a slot's numbers and texts; see there.
+
+    Raises ValueError if there is no such event, or another number of texts.
+    """
+    cdef Py_ssize_t n = (len(numbers) - 1) // 3, each = 2 if has_ids else 1, nth
+    cdef int64_t k = seen_e, e, kind
+    cdef list found = []
+    if len(texts) != n * each:
+        raise ValueError("has another number of texts")
+    for nth in range(n):
+        k = difference(k, numbers[3 * nth + 1])
+        e = difference(k, numbers[3 * nth + 2])
+        kind = numbers[3 * nth + 3]
+        if kind < 0 or kind >= len(events):
+            raise ValueError("has an event of no kind")
+        found.append(f"{events[kind]}|{e}|{texts[nth * each]}")
+    return found

@@ -146,15 +146,14 @@ class StoredRows:
         self.refs = found.view.references
         self._view = found.view
         self._found = found
-        self._at = np.array(t - t % found.view.interval_us, dtype=np.int64)
+        self._at = t - t % found.view.interval_us
         self._rows = rows
-        self._chosen = slice(1) if rows is None else rows
 
     def column(self, ref: str) -> Column:
         """As `Block.column`."""
         feature = self._view.by_reference[ref]
         raws = [self._raw(name) for name in feature.raws]
-        return final_of(feature, raws, self._at, self._present)
+        return final_of(feature, raws, np.array(self._at, dtype=np.int64), self._present)
 
     def write(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
         """As `Block.write`."""
@@ -170,19 +169,25 @@ class StoredRows:
 
     def _write_compiled(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
         finishes = finishes_of(self._view, refs)
-        write_finals(rows, places, finishes, self._found.matrix, self._rows, int(self._at), self._view.retention_us)
+        write_finals(rows, places, finishes, self._found.matrix, self._rows, self._at, self._view.retention_us)
 
     def _raw(self, name: str) -> Column:
         place = self._view.whole_numbers.get(name)
         if place is not None:
             return self._numbers(1 + place)
         column = self._found.texts[name]
-        return Column(column.values[self._chosen], column.valid[self._chosen])
+        if self._rows is None:
+            return Column(column.values[:1], column.valid[:1])
+        return Column(column.values[self._rows], column.valid[self._rows])
 
     def _numbers(self, place: int) -> Column:
-        values = self._found.matrix[:, place][self._chosen]
+        matrix = self._found.matrix
+        values = matrix[:1, place] if self._rows is None else matrix[self._rows, place]
         return Column(values, values != ABSENT)
 
     @cached_property
     def _present(self) -> np.ndarray:
-        return present_at(self._view, self._numbers(0), self._at)
+        if self._rows is None:  # a number is compared faster than an array of one
+            seen_e = int(self._found.matrix[0, 0])
+            return np.array([seen_e != ABSENT and self._at - seen_e < self._view.retention_us])
+        return present_at(self._view, self._numbers(0), np.array(self._at, dtype=np.int64))

@@ -1,6 +1,7 @@
 """The request's own context: instants and UTC offsets, one row per request."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from behavior.column import Column
 from behavior.event import DAY_US, HOUR_US, SECOND_US
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Moment:
     """Instants with the user's offset at each.
 
@@ -19,18 +20,18 @@ class Moment:
     t: np.ndarray
     utc_offset_s: np.ndarray
 
-    @property
+    @cached_property
     def _local_us(self) -> np.ndarray:
         shift: np.ndarray = self.utc_offset_s * SECOND_US
         local: np.ndarray = self.t + shift
         return local
 
-    @property
+    @cached_property
     def hour(self) -> np.ndarray:
         """Local hour of the day, 0 to 23, int64[n]."""
         return self._local_us // HOUR_US % 24
 
-    @property
+    @cached_property
     def weekday(self) -> np.ndarray:
         """Local day of the week, Monday = 0, int64[n]."""
         return (self._local_us // DAY_US + 3) % 7  # 1970-01-01 was a Thursday

@@ -22,6 +22,7 @@ Text = str | list[str] | None
 # Entities of which all candidates of a request share one row.
 _SHARED = ("user", "all")
 _FIRST = np.zeros(1, dtype=np.intp)
+_STORED = np.dtype("<i8")
 
 
 class RawRows(msgspec.Struct, frozen=True, array_like=True):
@@ -71,8 +72,8 @@ class RawMatrix:
         if self.view.entity in _SHARED:
             chosen = _FIRST
         if self.places is not None:
-            chosen = self.places[chosen]
-        numbers = self.numbers[chosen].astype("<i8", copy=False).tobytes()
+            chosen = self.places.take(chosen)
+        numbers = self.numbers.take(chosen, axis=0).astype(_STORED, copy=False).tobytes()
         if not self.texts:
             return RawRows(self.view.name, numbers)
         said = (

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from behavior.asked import EVER
 from behavior.column import Column
 from behavior.cursor import Cursor
 from behavior.errors import OpportuneError
+from behavior.members import Recent
 from behavior.plan import View
 from behavior.programs import takes_of
 from behavior.ragged import NEVER
@@ -24,11 +24,12 @@ from behavior.snapshot_rows import ABSENT
 from behavior.state import State, decode_all, encode_all, numbers_of, raw_at, split_all
 
 try:
-    from behavior.compiled_readout import read_states
+    from behavior.compiled_readout import read_states, recent_of, texts_at
 except ImportError:
     read_states = None  # type: ignore[assignment]
 
-_texts = msgspec.msgpack.Decoder(list[str])
+# See `compiled_readout`.
+Packed = tuple[int, int, int, list[int]]
 # Fewer states than this are read faster one by one.
 _FEW = 4
 
@@ -106,8 +107,8 @@ class _Texts(Mapping[str, Column]):
     """Textual columns, each made when it is asked for: most requests need few of them.
 
     stored, seen_e    the states, and their latest event times
-    packed            per column and state where in the bytes the texts begin, the place of the slot's first one, and
-                      the slot's numbers; None of nothing
+    packed            per column and state where in the bytes the texts begin, the place of the slot's first one, how
+                      many it has, and the slot's numbers; None of nothing
     """
 
     def __init__(
@@ -115,14 +116,13 @@ class _Texts(Mapping[str, Column]):
         view: View,
         stored: Sequence[bytes | None],
         seen_e: np.ndarray,
-        packed: Mapping[str, Sequence[tuple[int, int, list[int]] | None]],
+        packed: Mapping[str, Sequence[Packed | None]],
     ) -> None:
         self._view = view
         self._form = Form(view.is_snapshot)
         self._stored = stored
         self._seen_e = seen_e
         self._packed = packed
-        self._decoded: dict[int, list[str]] = {}
         self._made: dict[str, Column] = {}
 
     def __getitem__(self, name: str) -> Column:
@@ -147,21 +147,21 @@ class _Texts(Mapping[str, Column]):
             for row, data in enumerate(self._stored):
                 if data is not None:
                     values[row] = self._read(slot, row, data, self._packed[name][row])
-        except (StopIteration, IndexError, ValueError, msgspec.DecodeError):
+        except (StopIteration, IndexError, ValueError):
             raise OpportuneError(
                 f"view {self._view.name}: the texts of a stored state are damaged; run `opportune rebuild`"
             ) from None
-        return Column(values, values != None)  # noqa: E711 - of each value
+        return Column(values, np.array([value is not None for value in values], dtype=bool))
 
-    def _read(self, slot: Slot, row: int, data: bytes, packed: tuple[int, int, list[int]] | None) -> Any:
+    def _read(self, slot: Slot, row: int, data: bytes, packed: Packed | None) -> Any:
         """What `state.raw_at` would read."""
         if packed is None:
             return slot.read(slot.empty(), EVER, 0)
-        start, first, numbers = packed
-        texts = self._decoded.get(row)
-        if texts is None:
-            texts = self._decoded[row] = _texts.decode(data[start:])
-        value, _ = slot.unpack(numbers, 0, int(self._seen_e[row]), iter(texts[first:]), self._form)
+        start, first, count, numbers = packed
+        texts, seen_e = texts_at(data, start, first, count), int(self._seen_e[row])
+        if isinstance(slot, Recent):
+            return recent_of(numbers, texts, seen_e, slot.events, self._form.ids)
+        value, _ = slot.unpack(numbers, 0, seen_e, iter(texts), self._form)
         return slot.read(value, EVER, 0)
 
 

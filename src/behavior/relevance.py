@@ -63,7 +63,7 @@ def added(contributions: Sequence[np.ndarray], n: int) -> np.ndarray:
     """
     scores: np.ndarray = np.zeros(n, dtype=np.float64)
     for each in contributions:
-        scores = scores + each
+        scores += each
     return scores
 
 

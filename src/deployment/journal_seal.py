@@ -7,14 +7,12 @@ stand before the seal; the entry says which key it was. An entry stays readable 
 from hashlib import blake2b
 from hmac import compare_digest
 
-import msgspec
-
-from behavior.served import Served, encode
 from deployment.sealing import Sealing
 
 _PURPOSE = b"journal 1"
 SEAL_BYTES = 16
-_BLANK = bytes(SEAL_BYTES)
+# What an entry ends with until it is sealed.
+BLANK = bytes(SEAL_BYTES)
 
 
 class JournalSeal:
@@ -22,16 +20,19 @@ class JournalSeal:
 
     def __init__(self, sealing: Sealing) -> None:
         self.key_id = sealing.key_id
-        self._key = sealing.derived(_PURPOSE)
+        # The key is a block of its own, before any other: taken in once.
+        self._begun = blake2b(digest_size=SEAL_BYTES, key=sealing.derived(_PURPOSE))
 
-    def sealed(self, served: Served) -> bytes:
-        """The entry's bytes in the log, sealed."""
-        data = encode(msgspec.structs.replace(served, key_id=self.key_id, seal=_BLANK))
-        return data[:-SEAL_BYTES] + self._seal(data[:-SEAL_BYTES])
+    def sealed(self, data: bytes) -> bytes:
+        """The entry's bytes in the log, of those of an entry that names this key and ends with BLANK."""
+        unsealed = memoryview(data)[:-SEAL_BYTES]
+        return b"".join((unsealed, self._seal(unsealed)))
 
     def is_intact(self, data: bytes) -> bool:
         """Whether not a bit of the entry has changed since it was sealed with this key."""
         return compare_digest(data[-SEAL_BYTES:], self._seal(data[:-SEAL_BYTES]))
 
-    def _seal(self, data: bytes) -> bytes:
-        return blake2b(data, digest_size=SEAL_BYTES, key=self._key).digest()
+    def _seal(self, data: bytes | memoryview) -> bytes:
+        seal = self._begun.copy()
+        seal.update(data)
+        return seal.digest()

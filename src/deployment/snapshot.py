@@ -1,10 +1,11 @@
 """The snapshot: the raw values of item, category and `all` views at one instant, held in memory.
 
-It is made from the packed rows that the publisher keeps in Redis, and brought up to date by the rows that changed.
-Scorers look ids up in it; final values are computed once per view, then gathered.
+It is made from the packed rows that the publisher keeps in Redis, and brought up to date by the rows that changed: what
+that costs in Python is as much as has changed, all rows are only ever walked by numpy. Scorers look ids up in it; final
+values are computed once per view, then gathered.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,43 +15,71 @@ from behavior.finals import finalise
 from behavior.places import places_in, write_gathered
 from behavior.plan import Plan, View
 from behavior.raw_rows import RawMatrix, RawRows
-from behavior.snapshot_rows import unpack_rows
+from behavior.snapshot_rows import ABSENT, unpack_rows
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotView:
-    """One view's part: n entities with their raw values at the snapshot's instant.
+    """One view's part: n entities with their raw values at the snapshot's instant, and one row that is not there.
 
-    index    {entity id: its row}
-    raw      {name: raw column of n rows}, as in the tables
-    seen_e   latest event time of each entity, n rows
+    index      {entity id: its row}; one object for as long as no entity is added
+    ids        the entity of each row
+    raw        {name: raw column of n + 1 rows}, as in the tables
+    seen_e     latest event time of each entity, n + 1 rows
+    matrix     the same values as rows
+    changed    intp[k], the rows that are not as they were in the part that this was brought up from; None: all
     """
 
     index: Mapping[str, int]
+    ids: Sequence[str]
     raw: Mapping[str, Column]
     seen_e: Column
+    matrix: RawMatrix
+    changed: np.ndarray | None = None
 
     @classmethod
     def of(cls, view: View, rows: Mapping[str, bytes]) -> "SnapshotView":
         """The part that packed rows by entity make."""
-        raw, seen_e = unpack_rows(view, list(rows.values()))
-        return cls({entity: row for row, entity in enumerate(rows)}, raw, seen_e)
+        raw, seen_e = unpack_rows(view, [*rows.values(), None])
+        ids = list(rows)
+        return cls({entity: row for row, entity in enumerate(ids)}, ids, raw, seen_e, RawMatrix.of(view, raw, seen_e))
 
     def updated(self, view: View, rows: Mapping[str, bytes]) -> "SnapshotView":
         """The part with some rows changed or added; this one stays as it is."""
+        index, ids = self._with_entities(rows)
+        places = places_in(index, list(rows))
         changed, seen_e = unpack_rows(view, list(rows.values()))
-        index = dict(self.index)
-        places = np.array([index.setdefault(entity, len(index)) for entity in rows], dtype=np.intp)
-        merged = {name: _with(column, changed[name], places, len(index)) for name, column in self.raw.items()}
-        return SnapshotView(index, merged, _with(self.seen_e, seen_e, places, len(index)))
+        grown = len(ids) - len(self.ids)
+        raw = {name: _with(column, changed[name], places, grown) for name, column in self.raw.items()}
+        numbers = _grown(self.matrix.numbers, grown, ABSENT)
+        numbers[places] = RawMatrix.of(view, changed, seen_e).numbers
+        return SnapshotView(
+            index, ids, raw, _with(self.seen_e, seen_e, places, grown),
+            RawMatrix(view, numbers, tuple(raw[name] for name in view.textual)), places,
+        )  # fmt: skip
+
+    def _with_entities(self, entities: Iterable[str]) -> tuple[Mapping[str, int], Sequence[str]]:
+        """Index and ids with those too that are new."""
+        new = [entity for entity in entities if entity not in self.index]
+        if not new:
+            return self.index, self.ids
+        added = {entity: row for row, entity in enumerate(new, len(self.ids))}
+        return {**self.index, **added}, [*self.ids, *new]
 
 
-def _with(column: Column, changed: Column, places: np.ndarray, n: int) -> Column:
-    grown = n - len(column)
-    values = np.concatenate([column.values, np.zeros(grown, dtype=column.values.dtype)])
-    valid = np.concatenate([column.valid, np.zeros(grown, dtype=bool)])
+def _with(column: Column, changed: Column, places: np.ndarray, grown: int) -> Column:
+    values = _grown(column.values, grown, None if column.values.dtype == object else 0)
+    valid = _grown(column.valid, grown, False)
     values[places], valid[places] = changed.values, changed.valid
     return Column(values, valid)
+
+
+def _grown(rows: np.ndarray, by: int, missing: int | None) -> np.ndarray:
+    """A copy with so many rows more."""
+    found = np.empty((len(rows) + by, *rows.shape[1:]), dtype=rows.dtype)
+    found[: len(rows)] = rows
+    found[len(rows) :] = missing
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +93,21 @@ class Snapshot:
 
     def ids(self, name: str) -> list[str]:
         """The entities that the view knows."""
-        return list(self.views[name].index) if name in self.views else []
+        return list(self.views[name].ids) if name in self.views else []
+
+    def column(self, name: str, ref: str) -> Column:
+        """Final values at s of all entities that the view knows, and one row more that is not there.
+
+        Raises BadInput if the plan has no such view.
+        """
+        return self._finals_of(name).columns[ref]
 
     def rows(self, name: str, ids: Sequence[str]) -> "SnapshotRows":
         """Final values at s of a view for the given ids; what the snapshot does not know is missing.
 
         Raises BadInput if the plan has no such view.
         """
-        finals = self._finals.get(name)
-        if finals is None:
-            view = self.plan.view(name)
-            part = self.views.get(name, SnapshotView.of(view, {}))
-            finals = self._finals[name] = _Finals(view.references, *_prepare(view, part, self.s))
+        finals = self._finals_of(name)
         known = self.views[name].index if name in self.views else {}
         return SnapshotRows(finals, places_in(known, ids))
 
@@ -83,6 +115,24 @@ class Snapshot:
         """The same as columns, `{view:feature: column of len(ids) rows}`."""
         found = self.rows(name, ids)
         return {ref: found.column(ref) for ref in found.refs}
+
+    def prepare(self, before: "Snapshot | None" = None) -> None:
+        """Compute all final values, laid out as models have asked for those of the snapshot before: no request waits.
+
+        Numpy does it, and lets other threads run meanwhile.
+        """
+        for view in self.plan.snapshot_views:
+            finals = self._finals_of(view.name)
+            asked = None if before is None else before._finals.get(view.name)
+            for refs in () if asked is None else tuple(asked.laid_out):
+                finals.rows_of(refs)
+
+    def _finals_of(self, name: str) -> "_Finals":
+        finals = self._finals.get(name)
+        if finals is None:
+            view = self.plan.view(name)
+            finals = self._finals[name] = _finals(view, self.views.get(name) or SnapshotView.of(view, {}), self.s)
+        return finals
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +143,13 @@ class _Finals:
     columns: Mapping[str, Column]
     raw: RawMatrix
     laid_out: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
+
+    def rows_of(self, refs: tuple[str, ...]) -> np.ndarray:
+        """The features side by side, float32[n + 1, len(refs)]."""
+        found = self.laid_out.get(refs)
+        if found is None:
+            found = self.laid_out[refs] = np.stack([self.columns[ref].to_float32() for ref in refs], axis=1)
+        return found
 
 
 class SnapshotRows:
@@ -113,19 +170,13 @@ class SnapshotRows:
 
     def write(self, rows: np.ndarray, places: np.ndarray, refs: tuple[str, ...]) -> None:
         """As `Block.write`."""
-        laid_out = self._finals.laid_out.get(refs)
-        if laid_out is None:
-            laid_out = np.stack([self._finals.columns[ref].to_float32() for ref in refs], axis=1)
-            self._finals.laid_out[refs] = laid_out
-        write_gathered(rows, places, laid_out, self._rows)
+        write_gathered(rows, places, self._finals.rows_of(refs), self._rows)
 
     def raw_rows(self, shown: np.ndarray) -> RawRows:
         """As `KeptBlock.raw_rows`."""
         return self._finals.raw.at(self._rows).rows(shown)
 
 
-def _prepare(view: View, part: SnapshotView, s: int) -> tuple[dict[str, Column], RawMatrix]:
-    """Final and raw values of all entities, and one row more at the end that stands for every unknown id."""
-    raw, seen_e = {name: column.and_missing() for name, column in part.raw.items()}, part.seen_e.and_missing()
-    finals = finalise(view, raw, seen_e, np.full(len(part.index) + 1, s, dtype=np.int64))
-    return finals, RawMatrix.of(view, raw, seen_e)
+def _finals(view: View, part: SnapshotView, s: int) -> _Finals:
+    finals = finalise(view, part.raw, part.seen_e, np.full(len(part.ids) + 1, s, dtype=np.int64))
+    return _Finals(view.references, finals, part.matrix)

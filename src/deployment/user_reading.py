@@ -132,7 +132,8 @@ def _found(answer: Any, generation: int) -> UserRead:
     if serves != generation:
         raise Moved(serves)
     _, offset, told = answer
-    return UserRead(int(offset or 0), dict(zip(told[::2], told[1::2], strict=True)))
+    in_turn = iter(told)
+    return UserRead(int(offset or 0), dict(zip(in_turn, in_turn, strict=True)))
 
 
 def _late(late: Late, generation: int, answer: Any) -> None:

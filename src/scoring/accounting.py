@@ -16,7 +16,7 @@ import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from deployment.connections import UNANSWERED
+from deployment.connections import UNANSWERED, ask_each
 from deployment.keys import Keys
 from scoring.log_writer import ACCEPTED, DROPPED, DUPLICATE, REJECTED
 from scoring.process import is_cancelled
@@ -64,7 +64,10 @@ def accounts(counts: Sequence[Mapping[bytes, bytes]], letters: int = 0) -> Accou
 
 
 class Accounting(Collector):
-    """Follows the accounts of a deployment inside an event loop; a scrape is answered from what is held."""
+    """Follows the accounts of a deployment inside an event loop; a scrape is answered from what is held.
+
+    client    as `converse` gives it: redis-py's takes 4 ms of the event loop to ask of 64 partitions
+    """
 
     def __init__(self, client: Any, keys: Keys) -> None:
         self._client = client
@@ -73,14 +76,14 @@ class Accounting(Collector):
 
     async def refresh(self) -> Accounts:
         """Read the counts of all partitions, each of them in one step. Raises redis.RedisError."""
-        pipeline = self._client.pipeline(transaction=False)
         partitions = range(self._keys.partitions)
-        for partition in partitions:
-            pipeline.hgetall(self._keys.counts(partition))
-        for partition in partitions:
-            pipeline.xlen(self._keys.dead(partition))
-        told = await pipeline.execute()
-        self._held = accounts(told[: len(partitions)], sum(told[len(partitions) :]))
+        counts = [("HGETALL", self._keys.counts(partition)) for partition in partitions]
+        letters = [("XLEN", self._keys.dead(partition)) for partition in partitions]
+        told = await ask_each(self._client, [*counts, *letters])
+        for answer in told:
+            if isinstance(answer, Exception):
+                raise answer
+        self._held = accounts([_hash(each) for each in told[: len(counts)]], sum(told[len(counts) :]))
         return self._held
 
     async def run(self) -> None:
@@ -123,6 +126,11 @@ class Accounting(Collector):
         yield CounterMetricFamily(
             "opportune_dead_letters_lost", "Rejected events too large or too many to be kept.", value=held.letters_lost
         )
+
+
+def _hash(reply: Any) -> Mapping[bytes, bytes]:
+    """The fields of a hash; redis-py has made a mapping of them already."""
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 @contextmanager

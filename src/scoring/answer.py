@@ -1,16 +1,15 @@
-"""The answer to a request: the ranking, and all that it was made with; what the model saw, and what the log keeps."""
+"""The answer to a request: the ranking, and all that it was made with; what the model saw."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from behavior.calibration import Calibration
 from behavior.column import Column
 from behavior.moment import Moment
-from behavior.served import ITEM, Basis, Served, Shown
+from behavior.served import Basis
 from behavior.vector import CANDIDATE_INPUT, MOMENT_INPUTS
 from scoring.ranking import FeatureValue, Ranking
 
@@ -69,42 +68,6 @@ def explained(
             values = _values(finals[name])
             shown[name] = values * n if len(values) == 1 else values
     return shown
-
-
-def served(answer: Answer) -> Served:
-    """The answer as the log keeps it."""
-    ranked = answer.ranked
-    positions = tuple(ranked.positions)
-    return Served(
-        request_id=answer.request_id,
-        user_id=answer.user_id,
-        as_of=answer.as_of,
-        offset=answer.offset,
-        s=answer.s,
-        bundle_id=answer.bundle_id,
-        learner_version=answer.learner_version,
-        shown=_shown(ranked),
-        placement=answer.placement,
-        calibration=answer.calibration,
-        persona=answer.persona,
-        basis=answer.basis,
-        factors=ranked.factors if ranked else (),
-        values=_float64([value for row in zip(*ranked.values, strict=True) for value in row]),
-        propensities=_float64(ranked.propensities),
-        categories=tuple(ranked.categories) if ranked and ranked.kind == ITEM else (),
-        degraded=tuple(each.reason for each in answer.degraded),
-        placements_id=answer.placements_id,
-        relevance_positions=() if positions == tuple(range(1, len(ranked) + 1)) else positions,
-    )
-
-
-def _shown(ranked: Ranking) -> tuple[Shown, ...]:
-    columns = zip(ranked.ids, ranked.margins, ranked.residuals, ranked.scores, ranked.vectors, strict=True)
-    return tuple([Shown(ranked.kind, *each) for each in columns])
-
-
-def _float64(numbers: Sequence[float]) -> bytes:
-    return np.array(numbers, dtype="<f8").tobytes()
 
 
 def _values(column: Column) -> list[FeatureValue]:

@@ -4,6 +4,7 @@
 import sys
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.math cimport exp, fabs
 
 if sys.byteorder != "little":
     raise ImportError("rows are copied as they lie in memory, and here that is not as the journal keeps them")
@@ -49,18 +50,37 @@ cdef void insert(Py_ssize_t* best, Py_ssize_t count, Py_ssize_t at, Py_ssize_t p
 
 
 def picked(columns, places):
-    """The numbers of columns float64[n] or float32[n] at the places, a list for each."""
+    """The numbers of columns float64[n] or float32[n] at the places, a list for each; one for a column that recurs."""
+    cdef list taken = list(columns), found = []
+    cdef Py_ssize_t number, before
+    for number in range(len(taken)):
+        for before in range(number):
+            if taken[before] is taken[number]:
+                found.append(found[before])
+                break
+        else:
+            found.append(numbers_at(taken[number], places))
+    return found
+
+
+cdef list numbers_at(column, places):
     cdef const double[:] wide
     cdef const float[:] narrow
-    cdef list found = []
     cdef Py_ssize_t place
-    for column in columns:
-        if column.itemsize == 8:
-            wide = column
-            found.append([wide[place] for place in places])
-        else:
-            narrow = column
-            found.append([<double>narrow[place] for place in places])
+    if column.itemsize == 8:
+        wide = column
+        return [wide[place] for place in places]
+    narrow = column
+    return [<double>narrow[place] for place in places]
+
+
+def propensities_of(margins):
+    """As `propensity_of`, of each of a list: the same steps, and the C library's exponential as Python calls it."""
+    cdef list found = []
+    cdef double margin, tail
+    for margin in margins:
+        tail = exp(-fabs(margin))
+        found.append((1.0 if margin >= 0 else tail) / (1.0 + tail))
     return found
 
 

@@ -141,5 +141,4 @@ REASONS: tuple[Reason, ...] = (
 
 def degradations(seen: Circumstances) -> tuple[Degradation, ...]:
     """What the answer had to do without, in the order of the list."""
-    found = ((reason.name, reason.of(seen)) for reason in REASONS)
-    return tuple(Degradation(name, detail) for name, detail in found if detail is not None)
+    return tuple([Degradation(reason.name, detail) for reason in REASONS if (detail := reason.of(seen)) is not None])

@@ -10,6 +10,8 @@ plan, no table in the placement) is left out; every value of the others is finit
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -68,7 +70,7 @@ class Evidence(msgspec.Struct, frozen=True, eq=False):
         return np.where(column.valid, column.values, 0).astype(np.float64)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # told apart as objects: compared at each request
 class Factor:
     """One addend.
 
@@ -228,15 +230,20 @@ FACTORS: tuple[Factor, ...] = (
 )  # fmt: skip
 
 
-def views_read(placement: Placement, signals: Signals, factors: Sequence[Factor] = FACTORS) -> set[str]:
+class Weighing(NamedTuple):
+    """What a placement weighs of a plan's features.
+
+    factors   those that count, with their weights: none of weight 0, none whose features the plan has not
+    views     the names of the views that they read
+    """
+
+    factors: tuple[tuple[Factor, float], ...]
+    views: frozenset[str]
+
+
+def views_read(placement: Placement, signals: Signals, factors: Sequence[Factor] = FACTORS) -> frozenset[str]:
     """The names of the views that the weighed factors read."""
-    refs = (
-        ref
-        for factor, _ in _weighed(placement, signals, factors)
-        for name in factor.reads
-        for ref in signals.refs(name)
-    )
-    return {view_of(ref) for ref in refs}
+    return _weighing(tuple(placement.weights.items()), signals, tuple(factors)).views
 
 
 @timed("factors")
@@ -246,10 +253,12 @@ def weigh(evidence: Evidence, factors: Sequence[Factor] = FACTORS) -> list[Weigh
     A factor that the placement gives a weight of 0 is left out, and one that there is nothing to make from.
     """
     weighed = []
-    for factor, weight in _weighed(evidence.placement, evidence.signals, factors):
+    weighing = _weighing(tuple(evidence.placement.weights.items()), evidence.signals, tuple(factors))
+    for factor, weight in weighing.factors:
         values = factor.of(evidence)
         if values is not None:
-            weighed.append(Weighed(factor.name, weight, values, weight * values))
+            # Most weigh 1: what it makes of a number is the number itself.
+            weighed.append(Weighed(factor.name, weight, values, values if weight == 1.0 else weight * values))
     return weighed
 
 
@@ -263,11 +272,14 @@ def relevance(weighed: Sequence[Weighed], n: int) -> np.ndarray:
     return added([each.contributions for each in weighed], n)
 
 
-def _weighed(placement: Placement, signals: Signals, factors: Sequence[Factor]) -> list[tuple[Factor, float]]:
-    """The factors that count, with their weights: none of weight 0, none whose features the plan has not."""
-    weights = placement.weights
-    return [
+@lru_cache(maxsize=256)  # one per placement that is in use, and plan
+def _weighing(weights: tuple[tuple[str, float], ...], signals: Signals, factors: tuple[Factor, ...]) -> Weighing:
+    """What weights that differ from the factors' own let count."""
+    said = dict(weights)
+    counted = tuple(
         (factor, weight)
         for factor in factors
-        if (weight := weights.get(factor.name, factor.weight)) and all(map(signals.refs, factor.reads))
-    ]
+        if (weight := said.get(factor.name, factor.weight)) and all(map(signals.refs, factor.reads))
+    )
+    refs = (ref for factor, _ in counted for name in factor.reads for ref in signals.refs(name))
+    return Weighing(counted, frozenset(map(view_of, refs)))

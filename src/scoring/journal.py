@@ -9,12 +9,13 @@ nobody waits.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from behavior.errors import OpportuneError
 from behavior.partition import partition_of
-from behavior.served import Served, encode
-from scoring.answer import Answer, served
+from scoring.answer import Answer
+from scoring.journal_entry import entry_of
 from scoring.log_writer import LogWriter, Offer, offer_served
 from scoring.process import is_cancelled
 from scoring.request_id import request_id_of
@@ -24,6 +25,8 @@ _log = logging.getLogger("opportune.journal")
 CAPACITY = 5_000
 # Entries that go to the log in one go.
 BATCH = 200
+# Entries that are made before requests go on: a fraction of a millisecond.
+IN_ONE_GO = 10
 # Between two goes, unless BATCH entries wait already. Shorter than anybody takes to act on what they are shown, whose
 # event must find the entry in the log before it.
 PAUSE_S = 0.05
@@ -35,7 +38,7 @@ class Journal:
     """Appends served entries to the partitions of their users.
 
     lost     called with how many entries did not get there, and why: `full`, `log` or `ending`
-    sealed   the bytes of an entry as the log is to keep them
+    entry    the bytes of an answer's entry as the log is to keep them
     """
 
     def __init__(
@@ -43,14 +46,15 @@ class Journal:
         log: LogWriter,
         partitions: int,
         lost: Callable[[int, str], None] = lambda entries, reason: None,
-        sealed: Callable[[Served], bytes] = encode,
+        entry: Callable[[Answer], bytes] = entry_of,
     ) -> None:
         self._log = log
         self._partitions = partitions
         self._lost = lost
-        self._sealed = sealed
-        self._queue: asyncio.Queue[Answer] = asyncio.Queue(CAPACITY)
+        self._entry = entry
+        self._waiting: deque[Answer] = deque()
         self._under_way = 0
+        self._came, self._all_gone = asyncio.Event(), asyncio.Event()
 
     def request_id(self, user_id: str, as_of: int) -> str:
         """A new name for an answer, by which its entry is found."""
@@ -58,25 +62,26 @@ class Journal:
 
     def record(self, answer: Answer) -> None:
         """Hand an answer over; returns at once."""
-        try:
-            self._queue.put_nowait(answer)
-        except asyncio.QueueFull:
+        if len(self._waiting) >= CAPACITY:
             self._lost(1, FULL)
+            return
+        self._waiting.append(answer)
+        self._came.set()
 
     async def run(self) -> None:
         """Empty the queue into the log for ever."""
         while not is_cancelled():
-            batch = [await self._queue.get()]
-            while len(batch) < BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+            await self._came.wait()
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             self._under_way = len(batch)
             try:
                 await self._append(batch)
             finally:
                 self._under_way = 0
-                for _ in batch:
-                    self._queue.task_done()
-            if self._queue.qsize() < BATCH:
+                if not self._waiting:
+                    self._came.clear()
+                    self._all_gone.set()
+            if len(self._waiting) < BATCH:
                 await asyncio.sleep(PAUSE_S)
 
     async def drain(self, timeout_s: float) -> None:
@@ -86,9 +91,11 @@ class Journal:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self._queue.join()
+                while self._waiting or self._under_way:
+                    self._all_gone.clear()
+                    await self._all_gone.wait()
         except TimeoutError:
-            self._lost(self._queue.qsize() + self._under_way, ENDING)
+            self._lost(len(self._waiting) + self._under_way, ENDING)
 
     async def _append(self, answers: Sequence[Answer]) -> None:
         by_partition: dict[int, list[Answer]] = {}
@@ -97,9 +104,13 @@ class Journal:
         failed: dict[int, Exception] = {}
         try:
             offers: dict[int, tuple[list[Offer], int]] = {}
+            made = 0
             for number, mine in by_partition.items():
                 offers[number] = self._offers(mine)
-                await asyncio.sleep(0)  # many entries take some milliseconds to make: requests go on meanwhile
+                made += len(mine)
+                if made >= IN_ONE_GO:
+                    made = 0
+                    await asyncio.sleep(0)
             failed |= await self._log.append_many(offers)
         except Exception as error:  # whatever it is, the journal must go on
             failed |= dict.fromkeys(by_partition, error)
@@ -111,4 +122,4 @@ class Journal:
     def _offers(self, answers: Sequence[Answer]) -> tuple[list[Offer], int]:
         # What was shown cannot have been before the instant that it was made for.
         now = max(answer.as_of for answer in answers)
-        return [offer_served(self._sealed(served(answer))) for answer in answers], now
+        return [offer_served(self._entry(answer)) for answer in answers], now

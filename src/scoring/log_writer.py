@@ -8,11 +8,11 @@ that is about to be too late brings its own, one that turns out to be too late w
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+import msgspec
 from redis.exceptions import NoScriptError
 
 from behavior import event as events
@@ -50,8 +50,7 @@ def no_letter(reason: str) -> bytes:
     return b""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """One thing that a partition is offered; make it with the functions below.
 
     what         e, s, rejected or dropped, as append.lua reads them

@@ -1,12 +1,17 @@
 """What a scorer holds in memory: the current bundle, the newest snapshot and its plan, the learner's residuals.
 
 A poll replaces each whole when it changes; a request takes all of them once, at its start, so that no answer is mixed.
+
+    one question to Redis, one look at files in a thread ── nothing is new ──▶ done
+                                                         └─ what is new is read and made ready in a thread ──▶ `Held`
+
+Requests are answered meanwhile, by the same interpreter: what the thread does is numpy's where it is about all items.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +64,13 @@ class _Parts:
     residuals: Residuals = field(default_factory=Residuals)
     standing: Standing = field(default_factory=Standing)
     personas: Personas | None = None
+    placements: Placements = field(default_factory=Placements)
+
+    def held(self) -> Held | None:
+        """What an answer is made with, if everything is there."""
+        if self.bundle is None or self.snapshot is None:
+            return None
+        return Held(self.bundle, self.snapshot, self.residuals, self.standing, self.personas, self.placements)
 
 
 class Memory:
@@ -99,29 +111,28 @@ class Memory:
         self._refused_until = 0.0
         self._pointer_told: str | None = None
         self._parts = _Parts()
+        self._held: Held | None = None
         self._weights: bytes | None = None
         self._moved_to = 0
 
     def held(self) -> Held:
-        """What an answer is made with now.
+        """What an answer is made with now; the same object for as long as nothing of it changes.
 
         Raises NotReady if there is no bundle or no snapshot yet.
         """
-        parts = self._parts
+        if self._held is None:
+            raise NotReady(self._lacks())
+        return self._held
+
+    def _lacks(self) -> str:
         if self._moved_to:
-            raise NotReady(
-                f"the deployment has {self._moved_to} partitions now; set `partitions` to that and start anew"
-            )
-        if parts.bundle is None:
-            raise NotReady(
+            return f"the deployment has {self._moved_to} partitions now; set `partitions` to that and start anew"
+        if self._parts.bundle is None:
+            return (
                 f"there is no model of {self._target} in {self._bundles.store} yet; run `opportune train`, "
                 "the server picks it up"
             )
-        if parts.snapshot is None:
-            raise NotReady("there is no snapshot yet; run `opportune fold` (or `opportune rebuild`)")
-        return Held(
-            parts.bundle, parts.snapshot, parts.residuals, parts.standing, parts.personas, self._placements.held
-        )
+        return "there is no snapshot yet; run `opportune fold` (or `opportune rebuild`)"
 
     async def refresh(self) -> None:
         """Take over what has changed since the last time.
@@ -129,25 +140,31 @@ class Memory:
         A bundle or a file of placements that is refused leaves the one before in place. Raises redis.RedisError if
         Redis does not answer.
         """
-        generation, partitions = await self._ask("HMGET", self._keys.deployment(), GENERATION, PARTITIONS)
+        deployed, version, weights = await ask_each(self._asking, [
+            ("HMGET", self._keys.deployment(), GENERATION, PARTITIONS),
+            ("HGET", self._keys.snapshot(self._parts.generation), "s"),
+            ("GET", self._keys.learner("weights")),
+        ])  # fmt: skip
+        generation, partitions = _told(deployed)
         if partitions is not None and int(partitions) != self._keys.partitions:
             self._parts, self._moved_to = _Parts(), int(partitions)
+            self._take()
         elif generation is not None:
             plan = await self._plan(int(generation))
-            await self._refresh_bundle(plan)
-            personas = await asyncio.to_thread(self._personas.brought_up, plan)
-            self._parts = replace(self._parts, personas=personas)
-            await asyncio.to_thread(self._placements.bring_up, plan)
-            await self._refresh_snapshot(int(generation), plan)
+            await self._refresh_files(plan)
+            if int(generation) != self._parts.generation:
+                (version,) = await ask_each(self._asking, [("HGET", self._keys.snapshot(int(generation)), "s")])
+            await self._refresh_snapshot(int(generation), plan, _told(version))
         else:
             self._plans.forget()
-        await self._refresh_residuals()
+        if _told(weights) != self._weights:
+            self._weights = weights
+            self._take(residuals=Residuals.of(learner.decode(weights), self._bound))
 
-    async def _ask(self, *command: Any) -> Any:
-        (answer,) = await ask_each(self._asking, [command])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def _take(self, **changed: Any) -> None:
+        """Let parts be other ones, for all requests from now on."""
+        self._parts = replace(self._parts, **changed)
+        self._held = None if self._moved_to else self._parts.held()
 
     async def _plan(self, generation: int) -> Plan:
         """The plan of a generation; what was served under the one before must fit it too, or is not served any more."""
@@ -158,18 +175,31 @@ class Memory:
                 check_features(serving.manifest, plan.fingerprints)
             except BundleRefused as error:
                 _log.error("generation %d: %s", generation, error)
-                self._parts = replace(self._parts, bundle=None)
+                self._take(bundle=None)
         return plan
 
-    async def _refresh_bundle(self, plan: Plan) -> None:
-        serving = self._parts.bundle
-        try:
-            # In a thread: the bundles may lie on the other side of a network.
-            wanted = await asyncio.to_thread(self._bundles.current_id, self._target)
-        except OpportuneError as error:
-            self._tell_pointer(str(error))
+    async def _refresh_files(self, plan: Plan) -> None:
+        # In a thread: what is looked at may lie on the other side of a network.
+        wanted, personas = await asyncio.to_thread(self._look, plan)
+        if personas is not self._parts.personas or self._placements.held is not self._parts.placements:
+            self._take(personas=personas, placements=self._placements.held)
+        if isinstance(wanted, OpportuneError):
+            self._tell_pointer(str(wanted))
             return
         self._pointer_told = None
+        await self._refresh_bundle(plan, wanted)
+
+    def _look(self, plan: Plan) -> tuple[str | OpportuneError | None, Personas | None]:
+        """The bundle that is current now, or why nobody can tell, and the personas; placements are brought up."""
+        self._placements.bring_up(plan)
+        personas = self._personas.brought_up(plan)
+        try:
+            return self._bundles.current_id(self._target), personas
+        except OpportuneError as error:
+            return error, personas
+
+    async def _refresh_bundle(self, plan: Plan, wanted: str | None) -> None:
+        serving = self._parts.bundle
         if wanted is None or (serving is not None and wanted == serving.bundle_id):
             return
         if wanted == self._refused_id and time.monotonic() < self._refused_until:
@@ -185,7 +215,7 @@ class Memory:
             _log.error("bundle %s is refused, %s keeps serving: %s", wanted, keeps, error)
             return
         self._refused_id = None
-        self._parts = replace(self._parts, bundle=bundle)
+        self._take(bundle=bundle)
         _log.info("bundle %s (%s) serves", bundle.bundle_id, bundle.target)
 
     def _tell_pointer(self, what: str) -> None:
@@ -195,37 +225,47 @@ class Memory:
             self._refused("")
             _log.error("%s", what)
 
-    async def _refresh_snapshot(self, generation: int, plan: Plan) -> None:
+    async def _refresh_snapshot(self, generation: int, plan: Plan, version: bytes | None) -> None:
         parts = self._parts
         serving = parts.snapshot if generation == parts.generation else None
-        version = await self._ask("HGET", self._keys.snapshot(generation), "s")
         if version is None or (serving is not None and int(version) == serving.s):
             return
-        snapshot = None
+        made = None
         if serving is not None:
             changed = self._client.xrange(self._keys.changes(generation), f"({serving.s}-0", f"{int(version)}-0")
-            snapshot = brought_up(serving, await _answer(changed))
-        if snapshot is None:
+            made = await asyncio.to_thread(_next, serving, parts.standing, await _answer(changed))
+        if made is None:
             async with self._client.pipeline(transaction=False) as together:
                 ask_whole(together, self._keys, generation, plan)
-                snapshot = whole(plan, await together.execute())
-        if snapshot is not None:
-            # Final values of all items take some milliseconds: requests go on meanwhile.
-            standing = await asyncio.to_thread(_prepared, snapshot)
-            self._parts = replace(self._parts, generation=generation, snapshot=snapshot, standing=standing)
-
-    async def _refresh_residuals(self) -> None:
-        data = await self._ask("GET", self._keys.learner("weights"))
-        if data != self._weights:
-            self._weights = data
-            self._parts = replace(self._parts, residuals=Residuals.of(learner.decode(data), self._bound))
+                made = await asyncio.to_thread(_anew, plan, await together.execute())
+        if made is not None:
+            snapshot, standing = made
+            self._take(generation=generation, snapshot=snapshot, standing=standing)
 
 
-def _prepared(snapshot: Snapshot) -> Standing:
-    """How everything stands; every view's final values are computed by the way."""
-    for view in snapshot.plan.snapshot_views:
-        snapshot.lookup(view.name, [])
-    return standing_of(snapshot)
+def _next(serving: Snapshot, standing: Standing, entries: Any) -> tuple[Snapshot, Standing] | None:
+    """The snapshot that changes make of one, and how everything stands then; None if all must be read."""
+    snapshot = brought_up(serving, entries)
+    if snapshot is None:
+        return None
+    snapshot.prepare(serving)
+    return snapshot, standing_of(snapshot, standing)
+
+
+def _anew(plan: Plan, answers: Sequence[Any]) -> tuple[Snapshot, Standing] | None:
+    """The snapshot that was read whole; None if it must be asked for again."""
+    snapshot = whole(plan, answers)
+    if snapshot is None:
+        return None
+    snapshot.prepare()
+    return snapshot, standing_of(snapshot)
+
+
+def _told(answer: Any) -> Any:
+    """What Redis has answered to one of several questions. Raises redis.ResponseError if it has refused that one."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 async def _answer(asked: Any) -> Any:

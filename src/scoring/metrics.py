@@ -118,8 +118,13 @@ def observe_answer(answer: Answer, now: float) -> None:
         DEGRADED.labels(degradation.reason).inc()
 
 
-def observe_held(held: Held, now: int) -> None:
-    """Tell what is in use at `now` (µs)."""
+def observe_age(held: Held, now: int) -> None:
+    """Tell how old the snapshot in use is at `now` (µs)."""
+    STALENESS.set((now - held.snapshot.s) / SECOND_US)
+
+
+def observe_held(held: Held) -> None:
+    """Tell what is in use."""
     BUNDLE.clear()
     BUNDLE.labels(held.bundle.bundle_id, held.bundle.target).set(1)
     EVALUATOR.clear()
@@ -128,4 +133,3 @@ def observe_held(held: Held, now: int) -> None:
     PLACEMENTS.labels(held.placements.placements_id).set(1)
     LEARNER.set(held.residuals.version)
     SNAPSHOT.set(held.snapshot.s / SECOND_US)
-    STALENESS.set((now - held.snapshot.s) / SECOND_US)

@@ -1,7 +1,7 @@
 """The ranking of candidates: how they are weighed and ordered, and what is known of those that are shown."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +15,7 @@ from scoring.stages import timed
 from scoring.standing import Standing
 
 try:
-    from scoring.compiled_ranking import few, picked, rows_at
+    from scoring.compiled_ranking import few, picked, propensities_of, rows_at
 except ImportError:  # where there is no C compiler
 
     def few(scores: np.ndarray, ids: Sequence[str], top_k: int) -> list[int] | None:
@@ -26,12 +26,18 @@ except ImportError:  # where there is no C compiler
         """The numbers of columns float64[n] or float32[n] at the places, a list for each."""
         return [column[list(places)].tolist() for column in columns]
 
+    def propensities_of(margins: Sequence[float]) -> list[float]:
+        """The propensity of each margin."""
+        return [propensity_of(each) for each in margins]
+
     def rows_at(matrix: np.ndarray, places: Sequence[int]) -> list[bytes]:
         """The rows of a float32[n, d] at the places, each as its little-endian bytes."""
         return [matrix[place].astype("<f4").tobytes() for place in places]
 
 
 FeatureValue = int | float | str | None
+# What nothing is known of, of each of n things: their kind, ids and categories.
+Marks = Callable[[str, Sequence[str], Sequence[str]], Sequence[tuple[str, ...]]]
 
 
 class Addend(NamedTuple):
@@ -159,19 +165,20 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
         features   {input: n values}
         """
         order, positions = self._order(top_k, diversity)
-        kind, ids, categories = self.candidates.kind, self.candidates.ids, self.candidates.categories
-        marks = standing.marks(kind, [ids[place] for place in order], [categories[place] for place in order])
-        return self.at(order, features, marks, positions)
+        return self.at(order, features, standing.marks, positions)
 
     def at(
         self,
         order: Sequence[int],
         features: Mapping[str, Sequence[FeatureValue]],
-        marks: Sequence[tuple[str, ...]],
+        marks: Marks,
         positions: Sequence[int],
     ) -> Ranking:
-        """The candidates at these places, in this order; `features` are of all n, marks and positions of theirs."""
-        ids, categories, weighed = self.candidates.ids, self.candidates.categories, self.weighed
+        """The candidates at these places, in this order; `features` are of all n, positions of theirs."""
+        candidates, weighed = self.candidates, self.weighed
+        ids = [candidates.ids[place] for place in order]
+        is_same = candidates.categories is candidates.ids  # of categories both are one object
+        categories = ids if is_same else [candidates.categories[place] for place in order]
         scores, margins, residuals, believed, *shares = picked(
             [
                 self.scores, self.margins, self.residuals, self.believed,
@@ -180,20 +187,20 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
             order,
         )  # fmt: skip
         return Ranking(
-            kind=self.candidates.kind,
+            kind=candidates.kind,
             places=np.array(order, dtype=np.intp),
-            ids=[ids[place] for place in order],
-            categories=[categories[place] for place in order],
+            ids=ids,
+            categories=categories,
             scores=scores,
             factors=tuple([(each.name, each.weight) for each in weighed]),
             values=shares[: len(weighed)],
             contributions=shares[len(weighed) :],
             margins=margins,
             residuals=residuals,
-            propensities=[propensity_of(each) for each in believed],
+            propensities=propensities_of(believed),
             vectors=rows_at(self.vector, order),
             features={name: [column[place] for place in order] for name, column in features.items()},
-            marks=marks,
+            marks=marks(candidates.kind, ids, categories),
             positions=positions,
         )
 

@@ -6,7 +6,6 @@
 The memory is bounded, and forgets after a while: what is forgotten in Redis must not live on here.
 """
 
-import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -19,6 +18,7 @@ from deployment.connections import UNANSWERED, is_silence
 from deployment.user_state import UserState
 from scoring.budget import Budget
 from scoring.circuit import Circuit, Circuits
+from scoring.patience import Patience
 from scoring.states import ReadState, States
 
 _log = logging.getLogger("opportune.recall")
@@ -109,6 +109,7 @@ class Recall:
 
     def __init__(self, circuits: Circuits | None = None) -> None:
         self._circuits = circuits or Circuits()
+        self._patience = Patience()
         self._states: Recent[ReadState] = Recent(FIELDS)
         self._personas: Recent[str] = Recent(PERSONAS)
 
@@ -125,11 +126,11 @@ class Recall:
         missed = _held_back(circuit, states, left_s, began)
         if not missed:
             try:
-                async with asyncio.timeout(left_s) as limit:
+                with self._patience.until(budget.read_until) as wait:
                     read = await states.read(user_id, lambda late: self._remember(user_id, late, began))
                     now = await clock.now()
             except UNANSWERED as error:
-                if limit.expired():
+                if wait.is_over:
                     missed = f"Redis did not answer within {left_s * 1000:.0f} ms"
                     _tell_failed(circuit, fair=left_s >= FAIR_S)
                 else:

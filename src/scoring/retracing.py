@@ -88,7 +88,7 @@ def retrace(entry: Served, bundle: Bundle, plans: Mapping[str, Plan]) -> Retrace
     made = _Made(vector, margins, propensities, weighed, scores, order)
     scored = Scored(candidates, vector, margins, believed, residuals, weighed, scores)
     m = len(candidates)
-    ranking = scored.at(range(m), shown, marks=[()] * m, positions=[0] * m)
+    ranking = scored.at(range(m), shown, marks=lambda *_: [()] * m, positions=[0] * m)
     return Retraced(ranking, _checks(entry, made), tuple(Degradation(reason, "") for reason in entry.degraded))
 
 

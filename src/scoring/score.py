@@ -6,6 +6,8 @@
 import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,7 +16,7 @@ from behavior.column import Column
 from behavior.finals import Finals, KeptBlock
 from behavior.moment import Moment
 from behavior.personas import assign
-from behavior.plan import ALL_ID
+from behavior.plan import ALL_ID, Plan, View
 from behavior.served import Basis
 from deployment.clock import AsyncClock
 from deployment.zone import offset_at
@@ -134,18 +136,31 @@ def blocks_of(case: Case, views: Set[str] = frozenset()) -> Sequence[KeptBlock]:
     be another than the snapshot's; the bundle's features are the same in both.
     """
     held, state, candidates, as_of = case.held, case.known.state, case.candidates, case.as_of
-    offset = state.plan.utc_offset
-    wanted = held.bundle.views | views | ({view_of(offset.ref)} if offset else set())
-    if held.personas is not None:
-        wanted = wanted | held.personas.views
-    blocks: list[KeptBlock] = [
-        state.rows(view, candidates.categories, as_of) for view in state.plan.user_views if view.name in wanted
-    ]
-    for view in held.snapshot.plan.snapshot_views:
-        if view.name in wanted:
-            asked = {"all": (ALL_ID,), "category": candidates.categories, "item": candidates.ids}[view.entity]
-            blocks.append(held.snapshot.rows(view.name, asked))
+    of_personas = frozenset() if held.personas is None else held.personas.views
+    wanted = _wanted(state.plan, held.snapshot.plan, held.bundle.views, of_personas, frozenset(views))
+    blocks: list[KeptBlock] = [state.rows(view, candidates.categories, as_of) for view in wanted.of_user]
+    for view in wanted.of_snapshot:
+        asked = {"all": (ALL_ID,), "category": candidates.categories, "item": candidates.ids}[view.entity]
+        blocks.append(held.snapshot.rows(view.name, asked))
     return blocks
+
+
+class _Wanted(NamedTuple):
+    """The views that an answer is made from."""
+
+    of_user: tuple[View, ...]
+    of_snapshot: tuple[View, ...]
+
+
+@lru_cache(maxsize=64)  # placements weigh different factors
+def _wanted(of_states: Plan, of_snapshot: Plan, *names: frozenset[str]) -> _Wanted:
+    """The views of these names, and the one that says the user's offset."""
+    offset = of_states.utc_offset
+    wanted = frozenset({view_of(offset.ref)} if offset else ()).union(*names)
+    return _Wanted(
+        tuple(view for view in of_states.user_views if view.name in wanted),
+        tuple(view for view in of_snapshot.snapshot_views if view.name in wanted),
+    )
 
 
 @timed("moment")

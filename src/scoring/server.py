@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from scoring.entry_search import EntrySearch
 from scoring.explaining import Explaining
 from scoring.held_placements import HeldPlacements
 from scoring.journal import Journal
+from scoring.journal_entry import entry_of
 from scoring.limits import SERVER_OPTIONS
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
@@ -55,8 +57,12 @@ from scoring.tls import refuse_exposed, server_credentials
 
 _log = logging.getLogger("opportune.serve")
 POLL_S = 0.2
-# A request leaves hardly a cycle behind: to look for some after each few of them, as Python would, is for nothing.
-GARBAGE = 20_000
+# Containers after which Python looks for cycles. gRPC leaves one of four behind at each call: those of 200 calls are
+# taken away within half a millisecond, while those of 5,000 would keep whoever asks just then waiting for ten.
+GARBAGE = 1_000
+# The longest that the event loop waits for a thread that runs Python: one that makes a new snapshot ready, or loads a
+# bundle. A request that meets one waits for it at each answer of Redis; Python's own 5 ms would be too long.
+TURN_S = 0.001
 # Clients need this long to notice NOT_SERVING before connections go away; without it some calls fail.
 NOTICE_S = 1.0
 GRACE_S = 5.0
@@ -124,7 +130,9 @@ class Server:
         )  # fmt: skip
         # Nobody waits for the journal, so it waits for Redis: entries are lost only if that takes long.
         patient = LogWriter(recording, keys, settings.lateness_horizon_h, check_room=pressure.check)
-        journal = metrics.TimedJournal(patient, settings.partitions, metrics.observe_lost, self._seal.sealed)
+        journal = metrics.TimedJournal(
+            patient, settings.partitions, metrics.observe_lost, partial(entry_of, seal=self._seal)
+        )
         plans, bundles = Plans(keys), Bundles.of(settings)
         memory = Memory(
             client, keys, plans, bundles, settings.residual_bound,
@@ -140,7 +148,7 @@ class Server:
             self._pseudonyms,
             Explaining(client, keys, plans, bundles, search, settings.archive),
         )
-        return _Rooms(servicer, clock, memory, journal, pressure, Accounting(client, keys))
+        return _Rooms(servicer, clock, memory, journal, pressure, Accounting(recording, keys))
 
     async def _serve(self, rooms: "_Rooms", stopping: asyncio.Event, started: Callable[[int], None]) -> None:
         if self._when_ready and not await _ready(rooms.memory, stopping):
@@ -179,7 +187,7 @@ class Server:
 
     async def _keep_fresh(self, memory: Memory, clock: AsyncClock) -> None:
         """Poll for what has changed, and say SERVING once there is everything that an answer needs."""
-        answered = True
+        answered, told = True, None
         while not is_cancelled():
             try:
                 self._door.refresh()
@@ -187,7 +195,11 @@ class Server:
                 now = await clock.now()
                 answered = True
                 with suppress(NotReady):
-                    metrics.observe_held(memory.held(), now)
+                    held = memory.held()
+                    metrics.observe_age(held, now)
+                    if held is not told:
+                        metrics.observe_held(held)
+                        told = held
                     await self._serving()
             except Exception as error:  # whatever it is: what is held goes on serving, and the next poll may succeed
                 metrics.REFRESH_FAILED.inc()
@@ -204,6 +216,7 @@ class Server:
             gc.collect()
             gc.freeze()
             gc.set_threshold(GARBAGE)
+            sys.setswitchinterval(TURN_S)
             for name in ("", SERVICE):
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
             metrics.SERVING.set(1)

@@ -21,7 +21,7 @@ MADE_BY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # told apart as objects: one per plan
 class Signals:
     """References of features by what they say; None, or empty, where the plan has no such feature.
 

@@ -23,6 +23,7 @@ _BUCKETS = (
     0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25,
     0.5, 1.0,
 )  # fmt: skip
+_UPTO = np.array(_BUCKETS)
 _ENDS = (*map(str, _BUCKETS), "+Inf")
 
 
@@ -49,9 +50,9 @@ class Times:
                 return
             taken = self._waiting[:]
             del self._waiting[: len(taken)]
-            places = np.searchsorted(_BUCKETS, taken)
-            self.counts += np.bincount(places, minlength=len(_ENDS))
-            self.total_s += sum(taken)
+            times = np.array(taken)
+            self.counts += np.bincount(_UPTO.searchsorted(times), minlength=len(_ENDS))
+            self.total_s += float(times.sum())
 
 
 class Stages(Collector):

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from heapq import nsmallest
 
 import numpy as np
 
+from behavior.column import Column
 from behavior.lifts import CROWD_PRIOR, shares
 from behavior.places import places_in
 from behavior.served import CATEGORY, ITEM
@@ -36,6 +38,7 @@ class Standing:
     item_rows        {item: row}
     item_counts      float64[I + 1], how often each was bought
     item_categories  the category of each item, I + 1, empty where nobody said it
+    item_said        intp[I + 1], the row of the category that was said of each item, also where that is too long ago
     bought           how often any item was bought
     knows            the kinds of which the snapshot has a view at all
     """
@@ -47,6 +50,7 @@ class Standing:
     item_rows: Mapping[str, int] = field(default_factory=dict)
     item_counts: np.ndarray = field(default_factory=_nobody)
     item_categories: Sequence[str] = ("",)
+    item_said: np.ndarray = field(default_factory=partial(np.zeros, 1, np.intp))
     bought: float = 0.0
     knows: frozenset[str] = frozenset()
 
@@ -84,55 +88,89 @@ class Standing:
         ]
 
 
-def standing_of(snapshot: Snapshot) -> Standing:
-    """What the snapshot says; takes some milliseconds per 100,000 items."""
+@dataclass(frozen=True, slots=True)
+class _Entities:
+    """What a view of the snapshot knows of one kind; see `SnapshotView`."""
+
+    view: str = ""
+    index: Mapping[str, int] = field(default_factory=dict)
+    ids: Sequence[str] = ()
+    changed: np.ndarray | None = None
+
+
+def standing_of(snapshot: Snapshot, before: Standing | None = None) -> Standing:
+    """What the snapshot says; `before` is what was said by the one that it was brought up from.
+
+    Numpy walks over all items, Python over those that have changed: over all if the snapshot was read whole.
+    """
     signals = signals_of(snapshot.plan)
-    category_rows, counts = _counts(snapshot, signals.category_count, _entities(snapshot, CATEGORY))
-    item_rows, item_counts = _counts(snapshot, signals.item_count, _entities(snapshot, ITEM))
-    item_categories = _item_categories(snapshot, signals.item_category, list(item_rows))
+    categories = _entities(snapshot, signals.category_count, CATEGORY)
+    items = _entities(snapshot, signals.item_count, ITEM)
+    counts = _counts(snapshot, signals.category_count, categories)
+    item_counts = _counts(snapshot, signals.item_count, items)
+    told, changed = _told(snapshot, signals.item_category, items)
+    said = _said(told, changed, categories.index, before)
+    within = np.where(told.valid, said, len(categories.ids))
     return Standing(
-        popular={CATEGORY: _most(category_rows, counts), ITEM: _most(item_rows, item_counts)},
-        category_rows=category_rows,
+        popular={CATEGORY: _most(categories.ids, counts), ITEM: _most(items.ids, item_counts)},
+        category_rows=categories.index,
         category_shares=shares(counts, 1 / len(counts), float(counts.sum()), CROWD_PRIOR),
-        items_within=np.bincount(places_in(category_rows, item_categories[:-1]), minlength=len(counts)),
-        item_rows=item_rows,
+        items_within=np.bincount(within[:-1], minlength=len(counts)),
+        item_rows=items.index,
         item_counts=item_counts,
-        item_categories=item_categories,
+        item_categories=np.where(told.valid, told.values, "").tolist(),
+        item_said=said,
         bought=float(item_counts.sum()),
         knows=frozenset(kind for kind in (CATEGORY, ITEM) if snapshot.plan.of_entity(kind)),
     )
 
 
-def _entities(snapshot: Snapshot, kind: str) -> str | None:
-    """The view that says which entities there are, if no signal names one."""
-    return next((view.name for view in snapshot.plan.of_entity(kind)), None)
+def _entities(snapshot: Snapshot, ref: str | None, kind: str) -> _Entities:
+    """Those of the view that counts them, or of the first one that there is."""
+    first = next((view.name for view in snapshot.plan.of_entity(kind)), "")
+    name = view_of(ref) if ref else first
+    part = snapshot.views.get(name)
+    return _Entities() if part is None else _Entities(name, part.index, part.ids, part.changed)
 
 
-def _counts(snapshot: Snapshot, ref: str | None, view: str | None) -> tuple[Mapping[str, int], np.ndarray]:
-    """The rows of a view's entities, and their counts with one 0 more at the end; zeros if no feature counts them."""
-    name = view_of(ref) if ref else view
-    if name is None or name not in snapshot.views:
-        return {}, _nobody()
-    known = snapshot.views[name]
+def _counts(snapshot: Snapshot, ref: str | None, entities: _Entities) -> np.ndarray:
+    """How often each was bought, and one 0 more at the end; zeros if no feature counts it."""
+    if ref is None or not entities.view:
+        return np.zeros(len(entities.ids) + 1)
+    column = snapshot.column(entities.view, ref)
+    return np.where(column.valid, column.values, 0).astype(np.float64)
+
+
+def _told(snapshot: Snapshot, ref: str | None, items: _Entities) -> tuple[Column, np.ndarray | None]:
+    """The category of each item where it still holds, and one row more that is not there; which rows have changed."""
     if ref is None:
-        return known.index, np.zeros(len(known.index) + 1)
-    column = snapshot.lookup(name, list(known.index))[ref]
-    return known.index, np.append(np.where(column.valid, column.values, 0).astype(np.float64), 0.0)
+        return Column(np.full(len(items.ids) + 1, None), np.zeros(len(items.ids) + 1, dtype=bool)), items.changed
+    if view_of(ref) == items.view:
+        return snapshot.column(items.view, ref), items.changed
+    return snapshot.lookup(view_of(ref), items.ids)[ref].and_missing(), None
 
 
-def _item_categories(snapshot: Snapshot, ref: str | None, items: Sequence[str]) -> list[str]:
-    if ref is None:
-        return [""] * (len(items) + 1)
-    column = snapshot.lookup(view_of(ref), items)[ref]
-    known = zip(column.values.tolist(), column.valid.tolist(), strict=True)
-    return [*(category if there else "" for category, there in known), ""]
+def _said(
+    told: Column, changed: np.ndarray | None, categories: Mapping[str, int], before: Standing | None
+) -> np.ndarray:
+    """The row of the category that was said of each item, intp[I + 1]; that of an unknown one is behind the last.
+
+    It stays what it was unless the item has changed, or its category was unknown and new ones have come.
+    """
+    if before is None or changed is None:
+        return places_in(categories, told.values.tolist())
+    unknown = len(before.category_rows)
+    said = np.full(len(told), len(categories), dtype=np.intp)
+    said[: len(before.item_said)] = before.item_said
+    if len(categories) > unknown:
+        changed = np.union1d(changed, np.flatnonzero(said == unknown))
+    said[changed] = places_in(categories, told.values[changed].tolist())
+    return said
 
 
-def _most(rows: Mapping[str, int], counts: np.ndarray) -> tuple[str, ...]:
+def _most(ids: Sequence[str], counts: np.ndarray) -> tuple[str, ...]:
     """The POPULAR ids that were bought most, most first, ties by id; none that was not bought."""
     floor = max(1.0, np.partition(counts, -POPULAR)[-POPULAR] if len(counts) > POPULAR else 1.0)
-    bought = counts[:-1] >= floor
-    found = [
-        (-count, each) for each, count, is_in in zip(rows, counts.tolist(), bought.tolist(), strict=False) if is_in
-    ]
-    return tuple(each for _, each in sorted(found)[:POPULAR])
+    above = sorted((-counts[row], ids[row]) for row in np.flatnonzero(counts > floor).tolist())
+    equal = nsmallest(POPULAR - len(above), (ids[row] for row in np.flatnonzero(counts == floor).tolist()))
+    return (*(each for _, each in above), *equal)

@@ -150,18 +150,20 @@ def _candidates(asked: Asked) -> tuple[str, tuple[str, ...], dict[str, str]]:
     kind = asked.kinds[0] if asked.kinds else wire.CANDIDATE_KIND_CATEGORY
     if not _are_right(asked, kind):
         _refuse_candidates(asked, kind)
-    stated = zip(asked.ids, asked.categories, strict=True) if any(asked.categories) else ()
+    may_state = kind != wire.CANDIDATE_KIND_CATEGORY and any(asked.categories)
+    stated = zip(asked.ids, asked.categories, strict=True) if may_state else ()
     return _KIND_OF[kind], tuple(asked.ids), {each: category for each, category in stated if category}
 
 
 def _are_right(asked: Asked, kind: int) -> bool:
     """Whether nothing is wrong with any candidate, seen without looking at them one by one."""
     _, kinds, ids, categories, longest = asked
+    different = set(ids)
     return (
         kind in _KIND_OF
         and kinds.count(kind) == len(kinds)
-        and all(ids)
-        and len(set(ids)) == len(ids)
+        and "" not in different
+        and len(different) == len(ids)
         and longest <= MAX_ID_BYTES
         and not (kind == wire.CANDIDATE_KIND_CATEGORY and any(categories))
     )

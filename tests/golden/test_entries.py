@@ -17,7 +17,7 @@ from behavior.readout import readout
 from behavior.snapshot_rows import pack_rows, unpack_rows
 from behavior.state import encode
 from behavior.words import count, distinct, last
-from deployment.journal_seal import JournalSeal
+from deployment.journal_seal import BLANK, JournalSeal
 from deployment.sealing import Sealing
 from deployment.user_state import state_field
 from scoring.deltas import decode_deltas
@@ -159,7 +159,8 @@ def test_what_an_answer_was_made_from_stands_behind_the_persona() -> None:
 
 def test_seals_are_made_as_they_were() -> None:
     """BLAKE2b of 16 bytes over all before, with a key made from the sealing key: entries of years ago are checked."""
-    sealed = JournalSeal(Sealing("s1", bytes(range(32)))).sealed(SERVED)
+    seal = JournalSeal(Sealing("s1", bytes(range(32))))
+    sealed = seal.sealed(served.encode(msgspec.structs.replace(SERVED, key_id=seal.key_id, seal=BLANK)))
     key = hmac.digest(bytes(range(32)), b"opportune journal 1\0", "sha256")
     assert sealed[-16:] == blake2b(sealed[:-16], digest_size=16, key=key).digest()
     assert sealed[:-16].hex().endswith("a66b65795f6964a27331a47365616cc410")

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from scoring.archiver import archiver_of
 from scoring.entry_search import EntrySearch
 from scoring.explaining import Explaining, Explanation
 from scoring.journal import Journal
+from scoring.journal_entry import entry_of
 from scoring.learner import Weights
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory
@@ -82,7 +84,7 @@ def run(online: Online, work: Callable[[Scoring, Explaining], Awaitable[Any]]) -
     async def worked() -> Any:
         settings, keys = online.settings, online.keys
         async with redis.asyncio.Redis.from_url(str(settings.redis_url)) as client:
-            journal = Journal(LogWriter(client, keys, 48), PARTITIONS, sealed=seal_of(online).sealed)
+            journal = Journal(LogWriter(client, keys, 48), PARTITIONS, entry=partial(entry_of, seal=seal_of(online)))
             plans, bundles = Plans(keys), bundles_at(settings.bundles)
             memory = Memory(client, keys, plans, bundles, settings.residual_bound)
             await memory.refresh()
@@ -298,6 +300,7 @@ def test_what_cannot_be_explained_says_why(online: Online, bundles: Path) -> Non
             run(online, lambda _, explaining: explaining.explain(answer.request_id))
     finally:
         place.with_name("elsewhere").rename(place)
-    rewrite(online, lambda data: seal_of(online).sealed(msgspec.structs.replace(decode(data), basis=None)))
+    seal = seal_of(online)
+    rewrite(online, lambda data: seal.sealed(served.encode(msgspec.structs.replace(decode(data), basis=None))))
     with pytest.raises(Gone, match="bundle and plan"):
         explain(online, answer.request_id)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring import ranking as rooms
-from scoring.ranking import picked, rank, rows_at, sorted_places
+from scoring.ranking import picked, propensities_of, propensity_of, rank, rows_at, sorted_places
 
 numbers = st.sampled_from([0.0, -0.0, 1.0, -1.5, 5e-324, math.inf, -math.inf]) | st.floats(allow_nan=False)
 candidates = st.lists(st.tuples(st.text(max_size=3), numbers), max_size=60, unique_by=lambda each: each[0])
@@ -42,6 +42,12 @@ def test_numbers_and_rows_are_those_at_the_places(said: list[float], drawn: Sequ
     assert np.array(found).tobytes() == np.array(expected).tobytes()
     for matrix in (narrow, np.asfortranarray(narrow), narrow[:, ::2]):
         assert rows_at(matrix, places) == [matrix[place].astype("<f4").tobytes() for place in places]
+
+
+@given(st.lists(numbers | st.floats(-40.0, 40.0), max_size=20))
+def test_propensities_of_many_are_those_of_each(margins: list[float]) -> None:
+    """To the last bit: who asks for one candidate, and who ranks a hundred, is told the same."""
+    assert propensities_of(margins) == [propensity_of(each) for each in margins]
 
 
 @pytest.mark.skipif(picked.__module__ == rooms.__name__, reason="there was no C compiler")

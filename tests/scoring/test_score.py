@@ -24,7 +24,7 @@ from scoring.answer import Answer
 from scoring.journal import Journal
 from scoring.learner import Weights
 from scoring.log_writer import LogWriter
-from scoring.memory import Memory, NotReady
+from scoring.memory import Held, Memory, NotReady
 from scoring.model import load_bundle
 from scoring.ranking import propensity_of
 from scoring.request import ScoreRequest
@@ -287,6 +287,29 @@ def test_a_refused_bundle_leaves_the_one_before_in_place(online: Online, tmp_pat
     assert first == second == good
     assert third not in (good, refused[0])
     assert len(refused) == 1
+
+
+def test_what_is_held_is_made_anew_only_when_a_part_of_it_changes(online: Online) -> None:
+    """Polls that find nothing new leave the very same object; new weights make another one of the same other parts."""
+
+    async def polled() -> list[Held]:
+        async with redis.asyncio.Redis.from_url(str(online.settings.redis_url)) as client:
+            bundles = bundles_at(online.settings.bundles)
+            memory = Memory(client, online.keys, Plans(online.keys), bundles, 1.0)
+            found = []
+            for weights in (None, None, learner.encode(Weights(7, {"TEA": 0.5}))):
+                if weights is not None:
+                    await client.set(online.keys.learner("weights"), weights)
+                await memory.refresh()
+                found.append(memory.held())
+            return found
+
+    first, second, third = asyncio.run(polled())
+    assert first is second
+    assert third.residuals.version == 7
+    assert third.bundle is first.bundle
+    assert third.snapshot is first.snapshot
+    assert third.standing is first.standing
 
 
 def test_a_calibrated_bundle_scores_by_calibrated_margins(online: Online, tmp_path: Path) -> None:

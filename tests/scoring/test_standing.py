@@ -7,6 +7,7 @@ import pytest
 
 from behavior.column import Column
 from behavior.plan import Plan
+from behavior.snapshot_rows import pack_rows
 from deployment.snapshot import Snapshot, SnapshotView
 from scoring.standing import Standing, standing_of
 from tests.scoring.small import PLAN, START
@@ -17,7 +18,8 @@ def snapshot_of(categories: dict[str, int], items: dict[str, tuple[int, str | No
 
     def view(name: str, ids: list[str], values: dict[str, list[int | str | None]]) -> SnapshotView:
         raw = {each.name: Column.of(values.get(each.name, [0] * len(ids)), each.dtype) for each in PLAN.view(name).raws}
-        return SnapshotView({each: row for row, each in enumerate(ids)}, raw, Column.of([START] * len(ids), "int64"))
+        packed = pack_rows(PLAN.view(name), raw, Column.of([START] * len(ids), "int64"))
+        return SnapshotView.of(PLAN.view(name), dict(zip(ids, packed, strict=True)))
 
     of_items = {
         "purchase_count_30d": [count for count, _ in items.values()],

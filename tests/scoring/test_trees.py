@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -44,6 +45,24 @@ def test_masks_answer_as_onnx_runtime_and_lightgbm_do(ensemble: Ensemble, count:
     x = x.copy()
     x[:, list(shared)] = x[0, list(shared)]
     assert same(margins(x), ensemble.through_onnx(x))
+
+
+def test_rows_that_are_usual_in_most_inputs_are_answered_as_each_alone() -> None:
+    """More inputs than a set has bits, all of which vary, and most of them in a few rows only, as a user's pairs do."""
+    generator = np.random.default_rng(1)
+    width, n = 70, 101
+    x = generator.normal(size=(n, width)).astype(np.float32)
+    parameters = {"objective": "binary", "num_leaves": 30, "min_data_in_leaf": 2, "verbosity": -1, "num_threads": 1}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(x, x[:, ::7].sum(axis=1) > x[:, 1::9].sum(axis=1)), 60)
+    onnx = export(booster)
+    margins, through_onnx = masked(onnx, width).margins, open_session(onnx)
+    for usual in (0, 1, n // 2, n - 2, n):
+        for like in (np.float32(np.nan), np.float32(0.0), x[0, :50]):
+            given_rows = x.copy()
+            given_rows[generator.permutation(n)[:usual, None], np.arange(10, 60)] = like
+            alone = np.concatenate([margins(row[None]) for row in given_rows])
+            assert same(margins(given_rows), alone)
+            assert same(alone, run(through_onnx, given_rows))
 
 
 @pytest.mark.parametrize(("booster", "x"), [(model(), rows()), (categorical_model(), categorical_rows())])
