@@ -8,27 +8,19 @@ been read, or the clock where nothing comes in. A purchase in the window that is
 is counted as late, not unlearned. Pure: no clock, no I/O; everything that a restart needs is in `PartitionJoin`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
 import msgspec
 
 from behavior.event import MINUTE_US, PERSONALIZATION, Admitted
-from behavior.served import Served
+from behavior.served import CATEGORY, Served
+from scoring.example import Example
 
 # A served entry is appended after its answer: an outcome may stand before it in the log, by this much at most.
 _REORDER_US = MINUTE_US
 
 WAITING, BOUGHT, EXPIRED, LATE = range(4)
-
-
-class Example(msgspec.Struct, frozen=True):
-    """A labelled example: the served margin of a category, and whether it was bought."""
-
-    request_id: str
-    category: str
-    margin: float
-    bought: bool
 
 
 class ShownCategory(msgspec.Struct, array_like=True):
@@ -47,6 +39,7 @@ class Pending(msgspec.Struct, array_like=True):
     as_of: int
     shown: list[ShownCategory]
     is_open: bool = True
+    persona: str = ""
 
 
 class Purchase(msgspec.Struct, frozen=True, array_like=True):
@@ -71,12 +64,20 @@ class PartitionJoin:
 
     window_us    how long after it was shown a purchase counts as an outcome
     horizon_us   how late an event can be admitted: pending entries are kept that much longer, to count late outcomes
+    mine         whose entries are kept, by the persona that they were shown as
     changed      request ids whose pending entry differs from what was last committed; gone if not in `pending`
     """
 
-    def __init__(self, window_us: int, horizon_us: int, place: Place | None = None) -> None:
+    def __init__(
+        self,
+        window_us: int,
+        horizon_us: int,
+        place: Place | None = None,
+        mine: Callable[[str], bool] = lambda persona: True,
+    ) -> None:
         self.window_us = window_us
         self.horizon_us = horizon_us
+        self.mine = mine
         self.place = place or Place()
         self.pending: dict[str, Pending] = {}
         self.changed: dict[str, None] = {}
@@ -101,8 +102,8 @@ class PartitionJoin:
         """The examples that a served entry settles: purchases that overtook it, then negatives that are due."""
         shown = [ShownCategory(each.id, served.believed(each)) for each in served.shown if each.kind == "category"]
         examples: list[Example] = []
-        if shown and served.request_id not in self.pending:
-            pending = Pending(served.request_id, served.user_id, served.as_of, shown)
+        if shown and self.mine(served.persona) and served.request_id not in self.pending:
+            pending = Pending(served.request_id, served.user_id, served.as_of, shown, persona=served.persona)
             self.restore(pending)
             self.changed[pending.request_id] = None
             for bought in self.place.recent:
@@ -113,6 +114,10 @@ class PartitionJoin:
     def take_gap(self, k: int) -> list[Example]:
         """The negatives that time brings where entries up to k were trimmed away before they could be read."""
         return self._pass(k)
+
+    def is_due(self, until: int) -> bool:
+        """Whether `wait` until then would bring about anything."""
+        return bool(self._due) and self._due[0][0] <= until
 
     def wait(self, until: int) -> list[Example]:
         """The negatives that are due when nothing more than has been read can be admitted before `until`."""
@@ -142,7 +147,7 @@ class PartitionJoin:
                     self.late += 1
                     return []
                 shown.fate = BOUGHT
-                return [Example(pending.request_id, category, shown.margin, True)]
+                return [_example(pending, shown, e, is_bought=True)]
         return []
 
     def _advance(self, watermark: int) -> list[Example]:
@@ -167,7 +172,7 @@ class PartitionJoin:
         for shown in pending.shown:
             if shown.fate == WAITING:
                 shown.fate = EXPIRED
-                yield Example(pending.request_id, shown.category, shown.margin, False)
+                yield _example(pending, shown, pending.as_of + self.window_us, is_bought=False)
 
     def _forget(self, pending: Pending) -> None:
         self.changed[pending.request_id] = None
@@ -176,6 +181,15 @@ class PartitionJoin:
         del of_user[pending.request_id]
         if not of_user:
             del self._of_user[pending.user_id]
+
+
+def _example(pending: Pending, shown: ShownCategory, t: int, *, is_bought: bool) -> Example:
+    return Example(
+        request_id=pending.request_id, user_id=pending.user_id, persona=pending.persona, placement="", kind=CATEGORY,
+        id=shown.category, category=shown.category, daypart="", weekday="", device="", page="", t=t,
+        margin=shown.margin, outcome="purchase" if is_bought else "", reward=float(is_bought), is_trial=True,
+        label=is_bought,
+    )  # fmt: skip
 
 
 def _is_outcome(event: Admitted) -> bool:

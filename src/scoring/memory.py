@@ -1,6 +1,7 @@
 """What a scorer holds in memory: the current bundle, the newest snapshot and its plan, the learner's residuals.
 
 A poll replaces each whole when it changes; a request takes all of them once, at its start, so that no answer is mixed.
+Only the residuals change in place, between requests' steps: each answer looks them up once.
 """
 
 import asyncio
@@ -20,12 +21,12 @@ from deployment.generations import GENERATION, PARTITIONS, Plans
 from deployment.keys import Keys
 from deployment.snapshot import Snapshot
 from deployment.snapshot_reading import ask_whole, brought_up, whole
-from scoring import learner
+from scoring.feed import Feed
 from scoring.held_personas import HeldPersonas
 from scoring.held_placements import HeldPlacements
-from scoring.learner import Residuals
 from scoring.model import Bundle, load_bundle
 from scoring.placements import Placements
+from scoring.residuals import Residuals
 from scoring.standing import Standing, standing_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,6 @@ class _Parts:
     generation: int = 0
     bundle: Bundle | None = None
     snapshot: Snapshot | None = None
-    residuals: Residuals = field(default_factory=Residuals)
     standing: Standing = field(default_factory=Standing)
     personas: Personas | None = None
 
@@ -64,6 +64,7 @@ class _Parts:
 class Memory:
     """Keeps what is held up to date.
 
+    feed      what the learner has learned
     load      how a bundle is loaded
     refused   called with the id of each bundle that could not be taken
     target    whose current bundle is held
@@ -77,7 +78,7 @@ class Memory:
         keys: Keys,
         plans: Plans,
         bundles: Bundles,
-        residual_bound: float,
+        feed: Feed,
         load: Callable[[Bundles, str, Plan], Bundle] = load_bundle,
         refused: Callable[[str], None] = lambda bundle_id: None,
         target: str = DEFAULT_TARGET,
@@ -92,14 +93,13 @@ class Memory:
         self._personas = HeldPersonas(bundles.store)
         self._placements = placements or HeldPlacements()
         self._target = target
-        self._bound = residual_bound
+        self._feed = feed
         self._load = load
         self._refused = refused
         self._refused_id: str | None = None
         self._refused_until = 0.0
         self._pointer_told: str | None = None
         self._parts = _Parts()
-        self._weights: bytes | None = None
         self._moved_to = 0
 
     def held(self) -> Held:
@@ -120,7 +120,7 @@ class Memory:
         if parts.snapshot is None:
             raise NotReady("there is no snapshot yet; run `opportune fold` (or `opportune rebuild`)")
         return Held(
-            parts.bundle, parts.snapshot, parts.residuals, parts.standing, parts.personas, self._placements.held
+            parts.bundle, parts.snapshot, self._feed.residuals, parts.standing, parts.personas, self._placements.held
         )
 
     async def refresh(self) -> None:
@@ -141,7 +141,7 @@ class Memory:
             await self._refresh_snapshot(int(generation), plan)
         else:
             self._plans.forget()
-        await self._refresh_residuals()
+        await self._feed.refresh()
 
     async def _ask(self, *command: Any) -> Any:
         (answer,) = await ask_each(self._asking, [command])
@@ -213,12 +213,6 @@ class Memory:
             # Final values of all items take some milliseconds: requests go on meanwhile.
             standing = await asyncio.to_thread(_prepared, snapshot)
             self._parts = replace(self._parts, generation=generation, snapshot=snapshot, standing=standing)
-
-    async def _refresh_residuals(self) -> None:
-        data = await self._ask("GET", self._keys.learner("weights"))
-        if data != self._weights:
-            self._weights = data
-            self._parts = replace(self._parts, residuals=Residuals.of(learner.decode(data), self._bound))
 
 
 def _prepared(snapshot: Snapshot) -> Standing:

@@ -84,7 +84,7 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
     persona = persona_of(case, finals)
     vector = held.bundle.assemble(finals, moment, candidates.categories)
     margins = held.bundle.predict(vector)
-    believed, residuals = held.bundle.believed(margins), held.residuals.lookup(candidates.categories)
+    believed, residuals = held.bundle.believed(margins), held.residuals.lookup(persona, candidates.categories)
     evidence = Evidence(
         request, placement, candidates, moment, persona, finals, believed, residuals, signals, held.standing,
         held.bundle.tables,

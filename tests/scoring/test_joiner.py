@@ -9,7 +9,8 @@ import pytest
 from behavior.calibration import Calibration
 from behavior.event import DAY_US, HOUR_US, Admitted, Event, admit
 from behavior.served import Served, Shown
-from scoring.joiner import Example, PartitionJoin, Pending, Place
+from scoring.example import Example
+from scoring.joiner import PartitionJoin, Pending, Place
 
 WINDOW = 7 * DAY_US
 HORIZON = 2 * DAY_US
@@ -27,6 +28,10 @@ def bought(category: str | None, t: int, k: int | None = None, user: str = "u", 
     return admit(Event(f"m{next(_ids)}", user_id=user, client_time=t, category=category, **said), k or t)  # type: ignore[arg-type]
 
 
+def told(examples: list[Example]) -> list[tuple[str, str, float, bool | None]]:
+    return [(each.request_id, each.category, each.margin, each.label) for each in examples]
+
+
 def joined() -> PartitionJoin:
     return PartitionJoin(WINDOW, HORIZON)
 
@@ -35,17 +40,17 @@ def test_a_purchase_of_what_was_shown_is_positive_at_once_and_once() -> None:
     """The first purchase of a shown category in the window gives one positive with the served margin."""
     join = joined()
     assert join.take_served(served("r"), T + 1) == []
-    assert join.take_event(bought("B", T + 5)) == [Example("r", "B", -2.0, True)]
+    assert told(join.take_event(bought("B", T + 5))) == [("r", "B", -2.0, True)]
     assert join.take_event(bought("B", T + 6)) == []
-    assert join.wait(T + WINDOW) == [Example("r", "A", -1.0, False)]
+    assert told(join.wait(T + WINDOW)) == [("r", "A", -1.0, False)]
 
 
 def test_what_a_calibration_made_of_the_margin_is_learned_on() -> None:
     """The learner corrects what was believed: the calibrated margin, not the raw one that stands beside it."""
     join = joined()
     join.take_served(msgspec.structs.replace(served("r"), calibration=Calibration(0.5, -1.0)), T + 1)
-    assert join.take_event(bought("B", T + 5)) == [Example("r", "B", -2.0, True)]
-    assert join.wait(T + WINDOW) == [Example("r", "A", -1.5, False)]
+    assert told(join.take_event(bought("B", T + 5))) == [("r", "B", -2.0, True)]
+    assert told(join.wait(T + WINDOW)) == [("r", "A", -1.5, False)]
 
 
 @pytest.mark.parametrize(("t", "hits"), [(T - 1, False), (T, True), (T + WINDOW - 1, True), (T + WINDOW, False)])
@@ -53,7 +58,7 @@ def test_the_window_is_half_open_in_event_time(t: int, hits: bool) -> None:
     """An outcome has as_of <= e < as_of + window; when it was admitted does not matter while the window is open."""
     join = joined()
     join.take_served(served("r"), T + 1)
-    positives = [each for each in join.take_event(bought("A", t, k=max(t, T + 2))) if each.bought]
+    positives = [each for each in join.take_event(bought("A", t, k=max(t, T + 2))) if each.label]
     assert bool(positives) == hits
 
 
@@ -90,7 +95,7 @@ def test_a_purchase_that_overtook_the_served_entry_counts() -> None:
     """A served entry is appended after its answer: a purchase in between stands before it in the log."""
     join = joined()
     assert join.take_event(bought("A", T + 3)) == []
-    assert join.take_served(served("r"), T + 9) == [Example("r", "A", -1.0, True)]
+    assert told(join.take_served(served("r"), T + 9)) == [("r", "A", -1.0, True)]
 
 
 def test_late_outcomes_are_counted_and_not_learned() -> None:
@@ -161,7 +166,7 @@ def test_a_restart_after_any_entry_changes_nothing(seed: int) -> None:
     uninterrupted = joined()
     expected = [example for entry in entries for example in take(uninterrupted, entry)]
     assert len({(each.request_id, each.category) for each in expected}) == len(expected), "each labelled once"
-    assert 20 < sum(each.bought for each in expected) < len(expected)
+    assert 20 < sum(each.label for each in expected) < len(expected)
     found: list[Example] = []
     kept: dict[str, bytes] = {}
     join = joined()
