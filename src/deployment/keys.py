@@ -166,6 +166,10 @@ class ShardKeys:
         """Hash: by partition of the log, how far it was read and joined."""
         return self._of(shard, "places")
 
+    def recent(self, shard: int) -> bytes:
+        """Hash: what came in a moment ago, and perhaps before the answer that led to it, by `<partition>|<k>`."""
+        return self._of(shard, "recent")
+
     def pending(self, shard: int) -> bytes:
         """Hash: the served entries whose outcomes are waited for, by `<partition>|<request id>`."""
         return self._of(shard, "pending")
@@ -188,7 +192,7 @@ class ShardKeys:
 
     def all_of(self, shard: int) -> list[bytes]:
         """Every key of a shard but its lease."""
-        named = (self.meta, self.numbers, self.places, self.pending, self.order, self.deltas)
+        named = (self.meta, self.numbers, self.places, self.recent, self.pending, self.order, self.deltas)
         return [name(shard) for name in named]
 
     def _of(self, shard: int, name: str) -> bytes:

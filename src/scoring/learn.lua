@@ -1,8 +1,8 @@
 -- Commits what a shard of the learner made of a stretch of the log: numbers, places, pending entries, the record of the
 -- order and the delta for scorers, together or not at all.
--- KEYS  meta, numbers, places, pending, order, deltas
+-- KEYS  meta, numbers, places, recent, pending, order, deltas
 -- ARGV  epoch, commits before, version after, the order's record, how many records are kept, the delta ('': nothing has
---       changed), how many deltas are kept, then for numbers, places and pending each:
+--       changed), how many deltas are kept, then for numbers, places, recent and pending each:
 --       number of fields to set, field, value, ..., number of fields to delete, field, ...
 -- Returns 1 when committed; 0 when another process has taken the shard over, or Redis has lost a commit.
 local known = redis.call('HMGET', KEYS[1], 'epoch', 'commits')
@@ -21,13 +21,13 @@ local function in_pieces(command, key, arguments)
   end
   at = last + 1
 end
-for key = 2, 4 do
+for key = 2, 5 do
   in_pieces('HSET', KEYS[key], 2 * tonumber(ARGV[at]))
   in_pieces('HDEL', KEYS[key], tonumber(ARGV[at]))
 end
 
-redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[5], commit .. '-0', 'r', ARGV[4])
+redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[5], commit .. '-0', 'r', ARGV[4])
 if ARGV[6] ~= '' then
-  redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[7], ARGV[3] .. '-0', 'd', ARGV[6])
+  redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[7], ARGV[3] .. '-0', 'd', ARGV[6])
 end
 return 1

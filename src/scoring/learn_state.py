@@ -3,6 +3,7 @@
     meta      epoch, commits, version            order     what each commit has taken, in the order of learning
     numbers   all that was learned               deltas    what each version has changed, for scorers
     places    how far each partition was read
+    recent    what came in before what led to it, perhaps
     pending   served entries that wait for outcomes
 
 Whoever restores these continues bit for bit. And whoever follows the order over the log, or over its archive, learns
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from deployment.keys import ShardKeys
-from scoring.joiner import PartitionJoin, Pending, Place
+from scoring.joiner import PartitionJoin, Pending, Place, Purchase
 from scoring.packed_numbers import encode_delta, packed, unpacked
 from scoring.scripts import Run, Script, lua
 
@@ -55,6 +56,7 @@ class Taken(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _place = msgspec.msgpack.Decoder(Place)
+_recent = msgspec.msgpack.Decoder(Purchase)
 _pending = msgspec.msgpack.Decoder(Pending)
 _taken = msgspec.msgpack.Decoder(Taken)
 
@@ -94,19 +96,23 @@ class LearnState:
         self._client = client
         self._keys = keys
         self._commit = Script(client, lua("learn.lua"))
+        # By shard and partition: what is stored of what came in a moment ago, by k. It has a field for each, since all
+        # of it, with every commit, would be most of what is written.
+        self._recent: dict[tuple[int, int], dict[int, bytes]] = {}
 
     def committed(self, shard: int) -> Committed:
         """The shard as last committed; to be asked by who owns it, so that nobody commits meanwhile."""
         keys = self._keys
         with self._client.pipeline(transaction=False) as together:
             together.hmget(keys.meta(shard), "commits", "version")
-            for key in (keys.numbers(shard), keys.places(shard), keys.pending(shard)):
+            for key in (keys.numbers(shard), keys.places(shard), keys.recent(shard), keys.pending(shard)):
                 together.hgetall(key)
-            (commits, version), numbers, places, pending = together.execute()
+            (commits, version), numbers, places, recent, pending = together.execute()
+        found = {int(partition): _place.decode(data) for partition, data in places.items()}
+        self._restore(shard, found, recent)
         return Committed(
             int(commits or 0), int(version or 0),
-            {key.decode(): unpacked(data) for key, data in numbers.items()},
-            {int(partition): _place.decode(data) for partition, data in places.items()},
+            {key.decode(): unpacked(data) for key, data in numbers.items()}, found,
             [(int(name.partition(b"|")[0]), _pending.decode(data)) for name, data in pending.items()],
         )  # fmt: skip
 
@@ -118,8 +124,9 @@ class LearnState:
         answers = self._commit.run([self._run(step) for step in steps])
         for step, answer in zip(steps, answers, strict=True):
             if answer:
-                for join in step.joins.values():
+                for partition, join in step.joins.items():
                     join.changed.clear()
+                    self._recent[step.shard, partition] = _encoded(join)
         return [bool(answer) for answer in answers]
 
     def _run(self, step: Step) -> Run:
@@ -127,9 +134,29 @@ class LearnState:
         args: list[bytes | str | int] = [
             step.epoch, step.commits, step.taken.version, _encoder.encode(step.taken), ORDER_KEPT,
             encode_delta(changed) if changed else b"", DELTAS_KEPT,
-            *_fields(changed), *_fields(_places(step.joins)), *_fields(_entries(step.joins)),
+            *_fields(changed), *_fields(_places(step.joins)), *_fields(self._news(step)),
+            *_fields(_entries(step.joins)),
         ]  # fmt: skip
         return Run(self._keys.all_of(step.shard), args)
+
+    def _news(self, step: Step) -> dict[str, bytes | None]:
+        """What differs in what came in a moment ago from what is stored of it; None for what is not kept any more."""
+        news: dict[str, bytes | None] = {}
+        for partition, join in step.joins.items():
+            stored, now = self._recent.get((step.shard, partition), {}), _encoded(join)
+            news |= {f"{partition}|{k}": data for k, data in now.items() if stored.get(k) != data}
+            news |= {f"{partition}|{k}": None for k in stored if k not in now}
+        return news
+
+    def _restore(self, shard: int, places: Mapping[int, Place], recent: Mapping[bytes, bytes]) -> None:
+        """Give the places what came in a moment ago, in its order."""
+        by_partition: dict[int, dict[int, bytes]] = {partition: {} for partition in places}
+        for name, data in recent.items():
+            partition_of_it, _, k = name.partition(b"|")
+            by_partition[int(partition_of_it)][int(k)] = data
+        for partition, stored in by_partition.items():
+            places[partition].recent = [_recent.decode(data) for _, data in sorted(stored.items())]
+            self._recent[shard, partition] = stored
 
 
 def order_of(client: Any, keys: ShardKeys, shard: int) -> list[Taken]:
@@ -146,7 +173,12 @@ def _fields(fields: Mapping[str, bytes | None]) -> list[bytes | str | int]:
 
 
 def _places(joins: Mapping[int, PartitionJoin]) -> dict[str, bytes | None]:
-    return {str(partition): _encoder.encode(join.place) for partition, join in joins.items()}
+    bare = {partition: msgspec.structs.replace(join.place, recent=[]) for partition, join in joins.items()}
+    return {str(partition): _encoder.encode(place) for partition, place in bare.items()}
+
+
+def _encoded(join: PartitionJoin) -> dict[int, bytes]:
+    return {each.k: _encoder.encode(each) for each in join.place.recent}
 
 
 def _entries(joins: Mapping[int, PartitionJoin]) -> dict[str, bytes | None]:

@@ -26,7 +26,7 @@ from deployment.clock import Clock
 from deployment.generations import GENERATION, SHARDS
 from deployment.keys import Keys, ShardKeys
 from scoring.example import Example
-from scoring.fold import by_partition
+from scoring.fold import by_partition, no_cycles
 from scoring.joiner import PartitionJoin
 from scoring.learn_state import LearnState, Step, Stretch, Taken
 from scoring.leases import Leases
@@ -147,7 +147,17 @@ class Learning:
             return []
         at_once, self._is_fenced = self._is_fenced, False
         self._adopt(self._leases.refresh(at_once=at_once))
-        read = self._read(wait_ms)
+        now, entries = self._read(wait_ms)
+        with no_cycles():
+            return self._learn(Read(_decoded(entries), now))
+
+    def release(self) -> None:
+        """Give up everything, so that others take over at once."""
+        self._leases.release()
+        self.own.clear()
+
+    def _learn(self, read: Read) -> list[Example]:
+        """Learn what was read, shard by shard, and commit it; the examples."""
         steps, examples = [], []
         for own in self.own.values():
             its, taken = own.take(read)
@@ -157,19 +167,13 @@ class Learning:
         self._commit(steps)
         return examples
 
-    def release(self) -> None:
-        """Give up everything, so that others take over at once."""
-        self._leases.release()
-        self.own.clear()
-
-    def _read(self, wait_ms: int) -> Read:
+    def _read(self, wait_ms: int) -> tuple[int | None, list[Entry]]:
+        """What the log holds beyond the offsets, and until when that is all, if it is time to ask."""
         now = None
         if time.monotonic() >= self._next_look:
             # Read before the log: what is not in the log afterwards is admitted later than this.
             now, self._next_look = self._clock.now(), time.monotonic() + self._look_s
-        entries = by_partition(self._log.read(self._offsets(), wait_ms, share_of_each(self._keys.partitions)))
-        decoded = {number: [(entry.k, decoded_of(entry)) for entry in mine] for number, mine in entries.items()}
-        return Read(decoded, now)
+        return now, self._log.read(self._offsets(), wait_ms, share_of_each(self._keys.partitions))
 
     def _offsets(self) -> dict[int, int]:
         """How far all of the own shards have come."""
@@ -243,6 +247,10 @@ def decoded_of(entry: Entry) -> Admitted | Served | None:
     if entry.type == EVENT_ENTRY:
         return admit(events.decode(entry.payload), entry.k)
     return None if entry.type == GAP_ENTRY else served_entries.decode(entry.payload)
+
+
+def _decoded(entries: Sequence[Entry]) -> dict[int, list[tuple[int, Admitted | Served | None]]]:
+    return {number: [(entry.k, decoded_of(entry)) for entry in mine] for number, mine in by_partition(entries).items()}
 
 
 def is_of(shard: int, shards: int, persona: str) -> bool:

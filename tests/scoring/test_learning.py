@@ -98,7 +98,9 @@ def stored(online: Online) -> list[Any]:
     """Everything that continues: numbers, places and pending entries, byte for byte."""
     keys = keys_of(online)
     return [
-        online.client.hgetall(name(shard)) for shard in range(2) for name in (keys.numbers, keys.places, keys.pending)
+        online.client.hgetall(name(shard))
+        for shard in range(2)
+        for name in (keys.numbers, keys.places, keys.recent, keys.pending)
     ]
 
 
@@ -210,7 +212,7 @@ def test_a_commit_that_redis_has_lost_is_not_built_on(online: Online) -> None:
 
 
 def _names(keys: ShardKeys) -> tuple[Callable[[int], bytes], ...]:
-    return keys.meta, keys.numbers, keys.places, keys.pending, keys.order, keys.deltas
+    return keys.meta, keys.numbers, keys.places, keys.recent, keys.pending, keys.order, keys.deltas
 
 
 def test_another_number_of_shards_begins_anew(online: Online) -> None:
@@ -219,7 +221,7 @@ def test_another_number_of_shards_begins_anew(online: Online) -> None:
     lived_through(online, 8, 10)
     finish(its)
     begin(online.client, online.keys, 3)
-    assert stored(online) == [{}] * 6
+    assert stored(online) == [{}] * 8
     its._next_agreement = 0.0
     with pytest.raises(BadInput, match="3 shards"):
         its.step()
