@@ -22,9 +22,12 @@ from scoring.feed import Feed
 from scoring.learn import joining_of
 from scoring.learners import canonical_hash, key_of
 from scoring.learning import Learning, begin
+from scoring.log import Log
 from scoring.log_writer import offer_served
 from scoring.residuals import Residuals
 from tests.chaos.following import entries_of, followed
+from tests.redis_cluster import Cluster
+from tests.scoring.deployments import Deployment
 from tests.scoring.learned import hash_of, numbers_of
 from tests.scoring.online import Online
 from tests.scoring.shown import USERS, scenes, served
@@ -366,3 +369,45 @@ def test_without_a_learner_nothing_is_held(online: Online, feeds: Any) -> None:
         assert (feed.residuals.version, feed.residuals.lookup("", ["TEA"]).tolist()) == (0, [0.0])
 
     feeds(empty)
+
+
+def test_shards_and_their_feed_live_on_a_cluster(redis_cluster: Cluster, prefix: str, tmp_path: Path) -> None:
+    """What is committed on several nodes reaches a scorer that follows all of them."""
+    deployment = Deployment(redis_cluster.url, prefix, cluster=True)
+    settings = deployment.settings(tmp_path, learner_shards=2)
+    deployment.folding()  # agrees on the plan
+    keys, shards = deployment.keys, ShardKeys(prefix, 2)
+    for number, scene in enumerate(islice(scenes(13), 12)):
+        for place, offer in enumerate(scene.offers):
+            fields = {"t": offer.what, "b": offer.body}
+            deployment.client.xadd(
+                keys.stream(keys.partition_of(scene.user)), fields, id=f"{START + 10 * number + place}-0"
+            )
+    its = Learning(
+        deployment.client, keys, Log(deployment.client, keys), deployment.clock, joining_of(settings), shards=2,
+        holder="a", ttl_ms=60_000, look_s=0.0,
+    )  # fmt: skip
+
+    async def followed_along() -> tuple[list[int], dict[str, Any]]:
+        async with converse(settings) as asking, converse(settings) as following:
+            feed = Feed(asking, keys, 1.0, following)
+            its.step()
+            await feed.refresh()
+            held, running = feed.residuals, asyncio.create_task(feed.run())
+            deployment.advance(START + 20 * DAY_US)
+            finish(its)
+            versions = [int(deployment.client.hget(shards.meta(shard), "version") or 0) for shard in range(2)]
+            deadline = time.monotonic() + 10
+            while feed.residuals.version < sum(versions):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.01)
+            running.cancel()
+            assert feed.residuals is held, "applied in place"
+            return versions, vars(held)
+
+    versions, held = asyncio.run(followed_along())
+    assert min(versions) > 0
+    whole = Residuals(1.0)
+    numbers = [numbers_of(deployment.client, shards, shard) for shard in range(2)]
+    whole.reload(sum(versions), numbers[0] | numbers[1])
+    assert held == vars(whole)
