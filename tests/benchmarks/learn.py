@@ -206,23 +206,30 @@ def _observe(residuals: Residuals, seen: dict[str, float]) -> None:
 
 
 async def _echoes(settings: Settings) -> list[float]:
-    """Milliseconds of echoes, one after the other for as long as events come."""
-    found: list[float] = []
+    """Milliseconds of echoes, sent at fixed instants for as long as events come, whether or not one is outstanding.
+
+    So that a machine that stands still for a moment is seen as often here as there.
+    """
+    stream, number = f"{settings.redis_prefix}:echo", round(SECONDS / ECHO_EVERY_S)
+    sent, heard, last = list[float](), list[float](), b"0-0"
     async with converse(settings) as writing, converse(settings) as reading:
-        began, last = time.perf_counter(), "0-0"
-        while time.perf_counter() < began + SECONDS:
-            heard = asyncio.create_task(
-                ask_each(reading, [("XREAD", "BLOCK", 500, "STREAMS", f"{settings.redis_prefix}:echo", last)])
-            )
-            await asyncio.sleep(ECHO_EVERY_S)  # let the reader block first
-            sent = time.perf_counter()
-            writing_it = asyncio.create_task(
-                ask_each(writing, [("XADD", f"{settings.redis_prefix}:echo", "*", "b", b"x" * 200)])
-            )
-            await heard
-            found.append((time.perf_counter() - sent) * 1000)
-            (last,) = await writing_it
-    return found
+
+        async def write() -> None:
+            began = time.perf_counter()
+            for place in range(number):
+                await asyncio.sleep(max(began + place * ECHO_EVERY_S - time.perf_counter(), 0.0))
+                sent.append(time.perf_counter())
+                writes.append(asyncio.create_task(ask_each(writing, [("XADD", stream, "*", "b", b"x" * 200)])))
+
+        writes: list[asyncio.Task[list[Any]]] = []
+        all_written = asyncio.create_task(write())
+        while len(heard) < number:
+            (found,) = await ask_each(reading, [("XREAD", "BLOCK", 500, "STREAMS", stream, last)])
+            for name, _ in dict(found or ()).get(stream.encode(), ()):
+                heard.append(time.perf_counter())
+                last = name
+        await asyncio.gather(all_written, *writes)
+    return [(end - start) * 1000 for start, end in zip(sent, heard, strict=True)]
 
 
 async def _in_batches(writing: Any, commands: Iterator[tuple[Any, ...]]) -> None:
