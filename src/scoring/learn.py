@@ -3,6 +3,7 @@
 import threading
 from collections import Counter as Tally
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
@@ -34,12 +35,8 @@ PENDING = Gauge("opportune_learn_pending", "Served entries that wait for outcome
 
 def joining_of(settings: Settings) -> Joining:
     """What makes the join of a partition, as the deployment attributes."""
-
-    def joined(place: object, mine: object) -> PartitionJoin:
-        window_us, horizon_us = settings.attribution_window_h * HOUR_US, settings.lateness_horizon_h * HOUR_US
-        return PartitionJoin(window_us, horizon_us, place, mine)  # type: ignore[arg-type]
-
-    return joined
+    window_us, horizon_us = settings.attribution_window_h * HOUR_US, settings.lateness_horizon_h * HOUR_US
+    return partial(PartitionJoin, window_us, horizon_us)
 
 
 def learning_of(settings: Settings, client: "redis.Redis", holder: str) -> Learning:

@@ -27,7 +27,7 @@ from deployment.generations import GENERATION, SHARDS
 from deployment.keys import Keys, ShardKeys
 from scoring.example import Example
 from scoring.fold import by_partition, no_cycles
-from scoring.joiner import PartitionJoin
+from scoring.joiner import PartitionJoin, Place
 from scoring.learn_state import LearnState, Step, Stretch, Taken
 from scoring.leases import Leases
 from scoring.log import GAP_ENTRY, Entry, Log, share_of_each
@@ -43,7 +43,7 @@ WAIT_MS = 200
 LOOK_S = 0.1
 
 # What makes the join of a partition for a shard: the partition's place, and which personas are the shard's.
-Joining = Callable[..., PartitionJoin]
+Joining = Callable[[Place | None, Callable[[str], bool]], PartitionJoin]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import pytest
 
+from behavior.errors import Unavailable
 from behavior.event import DAY_US, HOUR_US
 from deployment.clock import Clock, advance
 from deployment.connections import PASSING, open_async, open_blocking
@@ -86,7 +87,7 @@ class Stage:
                 await client.set(self._keys.clock(), now)
                 await writer.append(self._keys.partition_of(scene.user), scene.offers, now)
                 self.played += 1
-            except PASSING:
+            except (*PASSING, Unavailable):
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.002)
         await client.aclose()
