@@ -12,7 +12,7 @@ from behavior.plan import Plan
 from deployment.keys import Keys
 
 FIRST = 1
-PARTITIONS, GENERATION, REBUILDING = b"partitions", b"generation", b"rebuilding"
+PARTITIONS, GENERATION, REBUILDING, SHARDS = b"partitions", b"generation", b"rebuilding", b"shards"
 
 
 def agree(client: Any, keys: Keys, plan: Callable[[], Plan]) -> int:

@@ -113,7 +113,7 @@ class Keys:
         return self._shared("clock")
 
     def deployment(self) -> bytes:
-        """Hash: what every process must agree on: `partitions`, `generation` of the snapshot, `rebuilding`."""
+        """Hash: what every process must agree on: `partitions`, `shards`, `generation` that serves, `rebuilding`."""
         return self._shared("deployment")
 
     def publisher(self) -> bytes:
@@ -128,10 +128,6 @@ class Keys:
         """Sorted set: the living processes of a role by their last sign of life (ms of the server's clock)."""
         return self._shared(f"members:{role}")
 
-    def learner(self, part: str) -> bytes:
-        """The learner's own keys (`epoch weights model offsets pending`), under one tag: it commits them together."""
-        return f"{self.prefix}:{{learner}}:{part}".encode()
-
     def plain(self, view: str, entity_key: bytes) -> bytes:
         """Hash: one entity's row of a plain view, as the Feast plug-in stores it."""
         return f"{self.prefix}:plain:{view}:".encode() + entity_key
@@ -141,6 +137,66 @@ class Keys:
 
     def _shared(self, name: str) -> bytes:
         return f"{self.prefix}:{{shared}}:{name}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardKeys:
+    """Key names of the shards of the learner: all keys of a shard share its hash tag, so that one script commits them.
+
+    The tag names the number of shards too: who learns with another number meets none of these keys.
+    """
+
+    prefix: str
+    shards: int
+
+    @property
+    def partitions(self) -> int:
+        """The number of shards, by the name that leases have for what is shared among processes."""
+        return self.shards
+
+    def meta(self, shard: int) -> bytes:
+        """Hash: `epoch` (who may commit), `commits`, `version` (how many of these changed the numbers)."""
+        return self._of(shard, "meta")
+
+    def numbers(self, shard: int) -> bytes:
+        """Hash: all that was learned, packed little-endian float64 by key."""
+        return self._of(shard, "numbers")
+
+    def places(self, shard: int) -> bytes:
+        """Hash: by partition of the log, how far it was read and joined."""
+        return self._of(shard, "places")
+
+    def recent(self, shard: int) -> bytes:
+        """Hash: what came in a moment ago, and perhaps before the answer that led to it, by `<partition>|<k>`."""
+        return self._of(shard, "recent")
+
+    def pending(self, shard: int) -> bytes:
+        """Hash: the served entries whose outcomes are waited for, by `<partition>|<request id>`."""
+        return self._of(shard, "pending")
+
+    def order(self, shard: int) -> bytes:
+        """Stream: what each commit took of which partition, in the order in which it was learned; ids `<commit>-0`."""
+        return self._of(shard, "order")
+
+    def deltas(self, shard: int) -> bytes:
+        """Stream: the numbers that each version has changed; ids `<version>-0`."""
+        return self._of(shard, "deltas")
+
+    def lease(self, shard: int, role: str) -> bytes:
+        """String with an expiry: which process owns the shard."""
+        return self._of(shard, f"lease:{role}")
+
+    def members(self, role: str) -> bytes:
+        """Sorted set: the living processes of a role by their last sign of life (ms of the server's clock)."""
+        return f"{self.prefix}:{{shared}}:members:{role}".encode()
+
+    def all_of(self, shard: int) -> list[bytes]:
+        """Every key of a shard but its lease."""
+        named = (self.meta, self.numbers, self.places, self.recent, self.pending, self.order, self.deltas)
+        return [name(shard) for name in named]
+
+    def _of(self, shard: int, name: str) -> bytes:
+        return f"{self.prefix}:{{learner/{shard}/{self.shards}}}:{name}".encode()
 
 
 def _escaped(text: str) -> str:

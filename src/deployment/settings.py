@@ -158,6 +158,14 @@ class Settings(AccessSettings, BaseSettings):
         1.0, ge=0, le=10, description="Largest correction that the learner may add to a margin, either way (logits)."
     )
 
+    learner_shards: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Shards of personas that learner processes share; as many of these can work at once. With another "
+        "number the learner starts anew.",
+    )
+
     lease_s: float = Field(
         3.0, ge=0.1, le=60, description="After a process died, its partitions are taken over in so long (seconds)."
     )

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from deployment.keys import Keys
+from deployment.generations import SHARDS
+from deployment.keys import Keys, ShardKeys
 from scoring.pending import Place
 
 if TYPE_CHECKING:
@@ -16,18 +17,27 @@ _GENERATIONS = 2
 
 
 def slowest(client: "redis.Redis", keys: Keys, partitions: Collection[int]) -> dict[int, int]:
-    """The least offset of any fold and of the learner, for each of the partitions; 0 if one has not begun there.
+    """The least offset of any fold and of any shard of the learner, for each of the partitions; 0 where none has begun.
 
     Consumers that never ran do not count: neither a generation nor a learner that left nothing in Redis.
     """
     reached = _folds(client, keys, partitions)
-    learned: Any = client.hgetall(keys.learner("offsets"))
-    if learned:
+    for places in _places(client, keys):
         for partition in partitions:
-            place = learned.get(str(partition).encode())
+            place = places.get(str(partition).encode())
             offset = 0 if place is None else msgspec.msgpack.decode(place, type=Place).offset
             reached[partition] = min(reached[partition], offset)
     return reached
+
+
+def _places(client: "redis.Redis", keys: Keys) -> list[dict[bytes, bytes]]:
+    """Of each shard of the learner its places, by partition."""
+    said: Any = client.hget(keys.deployment(), SHARDS)
+    shards = ShardKeys(keys.prefix, int(said or 0))
+    with client.pipeline(transaction=False) as together:
+        for shard in range(shards.shards):
+            together.hgetall(shards.places(shard))
+        return list(together.execute())
 
 
 def _folds(client: "redis.Redis", keys: Keys, partitions: Collection[int]) -> dict[int, int]:

@@ -12,10 +12,14 @@ from functools import lru_cache
 
 import msgspec
 
+from behavior.context import DAYPARTS, part_of_hour
+from behavior.event import DAY_US, HOUR_US, SECOND_US
 from behavior.served import ITEM
 from scoring.example import Example
 from scoring.learners import joined, key_of, parts_of
 
+WEEKDAY_WORDS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAYPART_OF_HOUR = tuple(DAYPARTS[part].name for part in part_of_hour().tolist())
 CATEGORY_CROSS = "category"
 ITEM_CROSS = "item"
 _ITEMS = key_of(ITEM_CROSS, "")
@@ -29,6 +33,16 @@ class Context(msgspec.Struct, frozen=True):
     device: str = ""
     page: str = ""
     placement: str = ""
+
+
+def local_words(t: int, utc_offset_s: int) -> tuple[str, str]:
+    """The part of the day and the weekday at an instant (µs) where clocks are so far ahead of UTC.
+
+    >>> local_words(1_508_040_000_000_000, -4 * 3600)  # Sunday, midnight in New York
+    ('night', 'sun')
+    """
+    local = t + utc_offset_s * SECOND_US
+    return _DAYPART_OF_HOUR[local // HOUR_US % 24], WEEKDAY_WORDS[(local // DAY_US + 3) % 7]  # day 0 was a Thursday
 
 
 @lru_cache(maxsize=4096)

@@ -81,6 +81,10 @@ class PartitionJoin:
         """The negatives that time brings where entries up to k were trimmed away before they could be read."""
         return self._pass(k)
 
+    def is_due(self, until: int) -> bool:
+        """Whether time until then settles anything."""
+        return bool(self._due) and self._due[0][0] <= until
+
     def wait(self, until: int) -> list[Example]:
         """The negatives that are due when nothing more than has been read can be admitted before `until`."""
         return self._advance(until)

@@ -14,10 +14,10 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import redis
 
-from deployment.keys import Keys
 from scoring.scripts import Run, Script, lua
 
 # A sign of life; who gave none for the time of a lease is gone, and so is who gave one that the server's clock, having
@@ -40,6 +40,23 @@ def holder_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
+class Leased(Protocol):
+    """The names of what is shared: the partitions of the log, or the shards of the learner."""
+
+    @property
+    def partitions(self) -> int:
+        """How many there are."""
+
+    def lease(self, partition: int, role: str) -> bytes:
+        """String: who owns one of them."""
+
+    def meta(self, partition: int) -> bytes:
+        """Hash: the `generation` of one of them, if they have generations."""
+
+    def members(self, role: str) -> bytes:
+        """Sorted set: the living processes."""
+
+
 class Leases:
     """The partitions that this process owns for a role.
 
@@ -51,7 +68,7 @@ class Leases:
     def __init__(
         self,
         client: "redis.Redis",
-        keys: Keys,
+        keys: Leased,
         role: str,
         holder: str,
         ttl_ms: int,

@@ -37,13 +37,26 @@ READ_AT_ONCE = 4_096
 _LEAST_OF_EACH = 16
 # Archived events, over all partitions, that are held for a reader that fell behind: a file is not opened for each read.
 _AHEAD = 65_536
-# Partitions in which nothing comes in are asked this often (s) whether something was trimmed before it could be read.
+# On a cluster, partitions in which nothing comes in are asked this often (s) whether something was trimmed before it
+# could be read; one Redis is asked at every read.
 _CHECK_IDLE_S = 1.0
 # How long (s) a reader of a cluster, where nobody can wait on two nodes at once, waits before it asks again.
 _POLL_S = 0.005
 _LONGEST_POLL_S = 0.02
 # An entry without a payload: at its k ends a stretch that was trimmed away, whose events have been given already.
 GAP_ENTRY = b"g"
+
+# Of the partitions that were trimmed beyond the offset of a reader: place, `trimmed` and `archived_event`.
+_OVERTAKEN = """
+local found = {}
+for place, meta in ipairs(KEYS) do
+  local known = redis.call('HMGET', meta, 'trimmed', 'archived_event')
+  if tonumber(known[1] or 0) > tonumber(ARGV[place]) then
+    found[#found + 1] = {place, known[1], known[2] or '0'}
+  end
+end
+return found
+"""
 
 GAPS = Counter(
     "opportune_log_gaps",
@@ -107,8 +120,8 @@ class Log:
             return []
         found = self._from_ahead(offsets)
         others = {partition: offset for partition, offset in offsets.items() if partition not in found}
-        fresh = self._stream(others, 0 if found else block_ms, count)
-        for partition, trimmed in self._trimmed(self._suspects(others, fresh)).items():
+        fresh, trimmed_away = self._stream(others, 0 if found else block_ms, count)
+        for partition, trimmed in trimmed_away.items():
             if trimmed.until > offsets[partition]:
                 # What the stream showed beyond the gap is read again when the gap is closed.
                 fresh[partition] = self._fill(
@@ -170,27 +183,37 @@ class Log:
         self._ahead[partition] = offset, entries
         return entries
 
-    def _stream(self, offsets: Mapping[int, int], block_ms: int, count: int) -> dict[int, list[Entry]]:
-        """What the streams hold after the offsets; partitions with nothing are left out."""
+    def _stream(
+        self, offsets: Mapping[int, int], block_ms: int, count: int
+    ) -> tuple[dict[int, list[Entry]], dict[int, _Trimmed]]:
+        """What the streams hold after the offsets, partitions with nothing left out; and what was trimmed by then."""
         if not offsets:
-            return {}
-        raw = (self._poll if is_cluster(self._client) else self._wait)(offsets, block_ms, count)
-        return {
-            partition: [
-                Entry(partition, int(entry_id.partition(b"-")[0]), fields[b"t"], fields[b"b"])
-                for entry_id, fields in entries
-            ]
-            for partition, entries in raw.items()
-        }
+            return {}, {}
+        if is_cluster(self._client):
+            fresh = _entries(self._poll(offsets, block_ms, count))
+            return fresh, self._trimmed(self._suspects(offsets, fresh))
+        raw, trimmed = self._wait(offsets, block_ms, count)
+        return _entries(raw), trimmed
 
-    def _wait(self, offsets: Mapping[int, int], block_ms: int, count: int) -> dict[int, Any]:
+    def _wait(
+        self, offsets: Mapping[int, int], block_ms: int, count: int
+    ) -> tuple[dict[int, Any], dict[int, _Trimmed]]:
+        """Both in one round trip: what is sent behind an XREAD is answered after it, however long that waits."""
         partitions = {self._keys.stream(partition): partition for partition in offsets}
         wanted: dict[Any, Any] = {
             stream: f"{offsets[partition]}-{2**64 - 1}" for stream, partition in partitions.items()
         }
-        found = self._client.xread(wanted, count=count, block=block_ms or None)
+        metas = [self._keys.meta(partition) for partition in offsets]
+        with self._client.pipeline(transaction=False) as together:
+            together.xread(wanted, count=count, block=block_ms or None)
+            together.execute_command("EVAL", _OVERTAKEN, len(metas), *metas, *offsets.values())
+            found, overtaken = together.execute()
         streams: Any = found.items() if isinstance(found, dict) else found
-        return {partitions[stream]: _flat(entries) for stream, entries in streams}
+        numbers = list(offsets)
+        return (
+            {partitions[stream]: _flat(entries) for stream, entries in streams},
+            {numbers[place - 1]: _Trimmed(int(until), int(event)) for place, until, event in overtaken},
+        )
 
     def _poll(self, offsets: Mapping[int, int], block_ms: int, count: int) -> dict[int, Any]:
         """As `_wait`, for a cluster, which refuses to read two slots in one command."""
@@ -206,6 +229,16 @@ class Log:
                 return found
             time.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_POLL_S)
+
+
+def _entries(raw: Mapping[int, Any]) -> dict[int, list[Entry]]:
+    return {
+        partition: [
+            Entry(partition, int(entry_id.partition(b"-")[0]), fields[b"t"], fields[b"b"])
+            for entry_id, fields in entries
+        ]
+        for partition, entries in raw.items()
+    }
 
 
 def _flat(entries: Any) -> Any:

@@ -6,6 +6,7 @@ A poll replaces each whole when it changes; a request takes all of them once, at
                                                          └─ what is new is read and made ready in a thread ──▶ `Held`
 
 Requests are answered meanwhile, by the same interpreter: what the thread does is numpy's where it is about all items.
+Only the residuals change in place, between requests' steps: each answer looks them up once.
 """
 
 import asyncio
@@ -25,12 +26,12 @@ from deployment.generations import GENERATION, PARTITIONS, Plans
 from deployment.keys import Keys
 from deployment.snapshot import Snapshot
 from deployment.snapshot_reading import ask_whole, brought_up, whole
-from scoring import learner
+from scoring.feed import Feed
 from scoring.held_personas import HeldPersonas
 from scoring.held_placements import HeldPlacements
-from scoring.learner import Residuals
 from scoring.model import Bundle, load_bundle
 from scoring.placements import Placements
+from scoring.residuals import Residuals
 from scoring.standing import Standing, standing_of
 
 if TYPE_CHECKING:
@@ -61,21 +62,21 @@ class _Parts:
     generation: int = 0
     bundle: Bundle | None = None
     snapshot: Snapshot | None = None
-    residuals: Residuals = field(default_factory=Residuals)
     standing: Standing = field(default_factory=Standing)
     personas: Personas | None = None
     placements: Placements = field(default_factory=Placements)
 
-    def held(self) -> Held | None:
+    def held(self, residuals: Residuals) -> Held | None:
         """What an answer is made with, if everything is there."""
         if self.bundle is None or self.snapshot is None:
             return None
-        return Held(self.bundle, self.snapshot, self.residuals, self.standing, self.personas, self.placements)
+        return Held(self.bundle, self.snapshot, residuals, self.standing, self.personas, self.placements)
 
 
 class Memory:
     """Keeps what is held up to date.
 
+    feed      what the learner has learned
     load      how a bundle is loaded
     refused   called with the id of each bundle that could not be taken
     target    whose current bundle is held
@@ -89,7 +90,7 @@ class Memory:
         keys: Keys,
         plans: Plans,
         bundles: Bundles,
-        residual_bound: float,
+        feed: Feed,
         load: Callable[[Bundles, str, Plan], Bundle] = load_bundle,
         refused: Callable[[str], None] = lambda bundle_id: None,
         target: str = DEFAULT_TARGET,
@@ -104,7 +105,7 @@ class Memory:
         self._personas = HeldPersonas(bundles.store)
         self._placements = placements or HeldPlacements()
         self._target = target
-        self._bound = residual_bound
+        self._feed = feed
         self._load = load
         self._refused = refused
         self._refused_id: str | None = None
@@ -112,7 +113,6 @@ class Memory:
         self._pointer_told: str | None = None
         self._parts = _Parts()
         self._held: Held | None = None
-        self._weights: bytes | None = None
         self._moved_to = 0
 
     def held(self) -> Held:
@@ -140,10 +140,9 @@ class Memory:
         A bundle or a file of placements that is refused leaves the one before in place. Raises redis.RedisError if
         Redis does not answer.
         """
-        deployed, version, weights = await ask_each(self._asking, [
+        deployed, version = await ask_each(self._asking, [
             ("HMGET", self._keys.deployment(), GENERATION, PARTITIONS),
             ("HGET", self._keys.snapshot(self._parts.generation), "s"),
-            ("GET", self._keys.learner("weights")),
         ])  # fmt: skip
         generation, partitions = _told(deployed)
         if partitions is not None and int(partitions) != self._keys.partitions:
@@ -157,14 +156,12 @@ class Memory:
             await self._refresh_snapshot(int(generation), plan, _told(version))
         else:
             self._plans.forget()
-        if _told(weights) != self._weights:
-            self._weights = weights
-            self._take(residuals=Residuals.of(learner.decode(weights), self._bound))
+        await self._feed.refresh()
 
     def _take(self, **changed: Any) -> None:
         """Let parts be other ones, for all requests from now on."""
         self._parts = replace(self._parts, **changed)
-        self._held = None if self._moved_to else self._parts.held()
+        self._held = None if self._moved_to else self._parts.held(self._feed.residuals)
 
     async def _plan(self, generation: int) -> Plan:
         """The plan of a generation; what was served under the one before must fit it too, or is not served any more."""

@@ -46,6 +46,9 @@ BUNDLE = Gauge("opportune_bundle_info", "1 for the bundle that serves.", ["bundl
 EVALUATOR = Gauge("opportune_evaluator_info", "1 for who evaluates the bundle's trees: masks or onnx.", ["evaluator"])
 PLACEMENTS = Gauge("opportune_placements_info", "1 for the placements that serve.", ["placements_id"])
 LEARNER = Gauge("opportune_learner_version", "Version of the learner's weights in use.")
+LEARNER_AGE = Gauge(
+    "opportune_learner_age_seconds", "Since the learner's last delta came, or Redis confirmed that there is none."
+)
 SNAPSHOT = Gauge("opportune_serving_snapshot_instant_seconds", "Instant of the snapshot in use, seconds since 1970.")
 STALENESS = Gauge("opportune_serving_snapshot_age_seconds", "Age of the snapshot in use, on the deployment's clock.")
 

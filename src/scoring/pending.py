@@ -5,13 +5,10 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from behavior.context import DAYPARTS, part_of_hour
-from behavior.event import DAY_US, HOUR_US, SECOND_US, Admitted
+from behavior.event import Admitted
 from behavior.served import ITEM, Served, Shown
+from scoring.cross_keys import local_words
 from scoring.example import Example
-
-WEEKDAY_WORDS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_DAYPART_OF_HOUR = tuple(DAYPARTS[part].name for part in part_of_hour().tolist())
 
 
 class Reaction(msgspec.Struct, array_like=True):
@@ -89,7 +86,7 @@ class Pending(msgspec.Struct, array_like=True):
     def of(cls, served: Served) -> "Pending":
         """The answer with all that it showed, in the order of positions."""
         basis = served.basis
-        daypart, weekday = ("", "") if basis is None else _local_words(served.as_of, basis.utc_offset_s)
+        daypart, weekday = ("", "") if basis is None else local_words(served.as_of, basis.utc_offset_s)
         return cls(
             served.request_id, served.user_id, served.as_of, served.persona, served.placement or "", daypart, weekday,
             "" if basis is None else basis.device, "" if basis is None else basis.page, list(_positions(served)),
@@ -137,13 +134,3 @@ def _category(served: Served, number: int, shown: Shown) -> str:
     if shown.kind != ITEM:
         return shown.id
     return served.categories[number] if served.categories else ""
-
-
-def _local_words(t: int, utc_offset_s: int) -> tuple[str, str]:
-    """The part of the day and the weekday at an instant (µs) where clocks are so far ahead of UTC.
-
-    >>> _local_words(1_508_040_000_000_000, -4 * 3600)  # Sunday, midnight in New York
-    ('night', 'sun')
-    """
-    local = t + utc_offset_s * SECOND_US
-    return _DAYPART_OF_HOUR[local // HOUR_US % 24], WEEKDAY_WORDS[(local // DAY_US + 3) % 7]  # day 0 was a Thursday

@@ -24,6 +24,7 @@ from scoring.answer import Answer, explained
 from scoring.basis import basis_of
 from scoring.budget import budget_of
 from scoring.candidates import Candidates, candidates_of
+from scoring.cross_keys import Context, local_words
 from scoring.degradation import Circumstances, degradations
 from scoring.factors import Evidence, views_read
 from scoring.held_personas import fits
@@ -86,7 +87,7 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
     persona = persona_of(case, finals)
     vector = held.bundle.assemble(finals, moment, candidates.categories)
     margins = held.bundle.predict(vector)
-    believed, residuals = held.bundle.believed(margins), held.residuals.lookup(candidates.categories)
+    believed, residuals = held.bundle.believed(margins), residuals_of(case, persona, moment)
     evidence = Evidence(
         request, placement, candidates, moment, persona, finals, believed, residuals, signals, held.standing,
         held.bundle.tables,
@@ -180,6 +181,14 @@ def _offset(case: Case, finals: Mapping[str, Column]) -> int:
     if last_known is not None and last_known.valid[0]:
         return int(last_known.values[0])
     return offset_at(case.held.bundle.zone, case.as_of)
+
+
+def residuals_of(case: Case, persona: str, moment: Moment) -> np.ndarray:
+    """What the learner corrects the candidates' margins by, float64[n]."""
+    request, candidates = case.request, case.candidates
+    daypart, weekday = local_words(case.as_of, int(moment.utc_offset_s[0]))
+    context = Context(daypart, weekday, request.device, request.page, request.placement or "")
+    return case.held.residuals.lookup(persona, context, candidates.kind, candidates.ids, candidates.categories)
 
 
 @timed("persona")

@@ -41,6 +41,7 @@ from scoring.door import Door
 from scoring.entry import join_in
 from scoring.entry_search import EntrySearch
 from scoring.explaining import Explaining
+from scoring.feed import Feed
 from scoring.held_placements import HeldPlacements
 from scoring.journal import Journal
 from scoring.journal_entry import entry_of
@@ -75,6 +76,7 @@ class _Rooms:
     servicer: Servicer
     clock: AsyncClock
     memory: Memory
+    feed: Feed
     journal: Journal
     pressure: Pressure
     accounting: Accounting
@@ -113,14 +115,14 @@ class Server:
         """
         client = connect_serving(self._settings)
         # Connections of their own: what waits to be written on a slow Redis never keeps an answer from being read.
-        reading, recording = converse(self._settings), converse(self._settings)
+        reading, recording, following = (converse(self._settings) for _ in range(3))
         try:
-            await self._serve(self._furnished(client, reading, recording), stopping, started)
+            await self._serve(self._furnished(client, reading, recording, following), stopping, started)
         finally:
-            for each in (client, reading, recording):
+            for each in (client, reading, recording, following):
                 await each.aclose()
 
-    def _furnished(self, client: Any, reading: Any, recording: Any) -> "_Rooms":
+    def _furnished(self, client: Any, reading: Any, recording: Any, following: Any) -> "_Rooms":
         settings, keys = self._settings, self._keys
         clock = AsyncClock(reading, replay_key(keys, replay=settings.replay))
         pressure = Pressure(client, settings.redis_high_water)
@@ -134,8 +136,9 @@ class Server:
             patient, settings.partitions, metrics.observe_lost, partial(entry_of, seal=self._seal)
         )
         plans, bundles = Plans(keys), Bundles.of(settings)
+        feed = Feed(recording, keys, settings.residual_bound, following)
         memory = Memory(
-            client, keys, plans, bundles, settings.residual_bound,
+            client, keys, plans, bundles, feed,
             partial(metrics.load_timed, evaluator=settings.evaluator),
             lambda _: metrics.BUNDLES_REFUSED.inc(), settings.target, self._placements, recording,
         )  # fmt: skip
@@ -148,7 +151,7 @@ class Server:
             self._pseudonyms,
             Explaining(client, keys, plans, bundles, search, settings.archive),
         )
-        return _Rooms(servicer, clock, memory, journal, pressure, Accounting(recording, keys))
+        return _Rooms(servicer, clock, memory, feed, journal, pressure, Accounting(recording, keys))
 
     async def _serve(self, rooms: "_Rooms", stopping: asyncio.Event, started: Callable[[int], None]) -> None:
         if self._when_ready and not await _ready(rooms.memory, stopping):
@@ -156,8 +159,8 @@ class Server:
         server = grpc.aio.server(options=SERVER_OPTIONS)
         port = await self._start(server, rooms.servicer)
         kept = (
-            rooms.journal.run(), rooms.pressure.run(), rooms.accounting.run(),
-            self._keep_fresh(rooms.memory, rooms.clock),
+            rooms.journal.run(), rooms.pressure.run(), rooms.accounting.run(), rooms.feed.run(),
+            self._keep_fresh(rooms),
         )  # fmt: skip
         tasks = [asyncio.create_task(each) for each in kept]
         try:
@@ -185,17 +188,18 @@ class Server:
         _log.info("listening on %s:%d, not serving yet", self._settings.host, port)
         return port
 
-    async def _keep_fresh(self, memory: Memory, clock: AsyncClock) -> None:
+    async def _keep_fresh(self, rooms: "_Rooms") -> None:
         """Poll for what has changed, and say SERVING once there is everything that an answer needs."""
         answered, told = True, None
         while not is_cancelled():
+            metrics.LEARNER_AGE.set(rooms.feed.age_s)
             try:
                 self._door.refresh()
-                await memory.refresh()
-                now = await clock.now()
+                await rooms.memory.refresh()
+                now = await rooms.clock.now()
                 answered = True
                 with suppress(NotReady):
-                    held = memory.held()
+                    held = rooms.memory.held()
                     metrics.observe_age(held, now)
                     if held is not told:
                         metrics.observe_held(held)

@@ -25,7 +25,6 @@ class Shard:
 
     bound       no correction is beyond ±bound, in logits: as scorers have it
     is_frozen   whether the operator wants nothing learned; no part of the numbers
-    skipped     how many examples were left out, since their margin was not a number
 
     >>> def example(t: int, label: bool | None) -> Example:
     ...     words = ("r", "u", "loyal", "home", "category", "TEA", "TEA", "evening", "mon", "phone", "front")
@@ -46,7 +45,7 @@ class Shard:
         self._guard = Guard()
         self._caps = UserCaps()
         self.is_frozen = False
-        self.skipped = 0
+        self._skipped = 0
 
     def learn(self, examples: Iterable[Example]) -> None:
         """Learn the examples in this order; those whose margin is not a finite number are counted as skipped."""
@@ -54,7 +53,7 @@ class Shard:
             if math.isfinite(example.margin):
                 self._learn(example)
             else:
-                self.skipped += 1
+                self._skipped += 1
 
     def correction(self, example: Example) -> float:
         """What scorers add to the example's margin at this state, within ±bound."""
@@ -64,6 +63,16 @@ class Shard:
     def harms(self) -> int:
         """How often the guard has seen harm."""
         return self._guard.harms
+
+    @property
+    def resting(self) -> int:
+        """How many personas only have their examples looked at, after harm."""
+        return self._guard.resting
+
+    def take_skipped(self) -> int:
+        """How many examples were left out since this was last asked, since their margin is not a number."""
+        skipped, self._skipped = self._skipped, 0
+        return skipped
 
     def changed(self) -> dict[str, tuple[float, ...] | None]:
         """The numbers that differ from when this was last asked; None of what was forgotten since."""

@@ -26,7 +26,7 @@ class UserCaps:
 
     def __init__(self, room: int = ROOM) -> None:
         self._counts: dict[str, tuple[float, float]] = {}
-        self._recency = Recency(room)
+        self._recency: Recency[str] = Recency(room)
 
     def weight(self, user_id: str, t: int) -> float:
         """What an example of the user counts for, 0 to 1; counts it. An older one than the latest counts as if now."""
@@ -35,12 +35,12 @@ class UserCaps:
         n = n * math.exp2((last - now) / HALF_LIFE_US) + 1.0
         self._counts[user_id] = (n, now)
         for forgotten in self._recency.touch([user_id]):
-            del self._counts[str(forgotten)]
+            del self._counts[forgotten]
         return min(1.0, CAP / n)
 
     def changed(self) -> dict[str, tuple[float, ...] | None]:
         """What has changed since this was last asked; None of who was forgotten."""
-        users = map(str, self._recency.changed())
+        users = self._recency.changed()
         return {key_of(user): self._of(user) if user in self._counts else None for user in users}
 
     def numbers(self) -> dict[str, tuple[float, ...]]:

@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from deployment.keys import Keys
+from deployment.keys import Keys, ShardKeys
 
 KEYS = Keys("shop.a", 64)
+SHARDS = ShardKeys("shop.a", 2)
 
 
 def of_partition(keys: Keys, number: int, generation: int = 1) -> list[bytes]:
@@ -34,6 +35,11 @@ def shared(keys: Keys) -> list[bytes]:
     return [keys.clock(), keys.deployment(), keys.publisher(), keys.rebuilder(), keys.members("fold")]
 
 
+def of_shard(keys: ShardKeys, number: int) -> list[bytes]:
+    """All keys of one shard of the learner."""
+    return [*keys.all_of(number), keys.lease(number, "learn")]
+
+
 def tag(key: bytes) -> bytes:
     """What Redis Cluster hashes of a key: what stands between the first braces."""
     found = re.search(rb"\{([^}]+)\}", key)
@@ -57,7 +63,7 @@ def test_no_two_things_share_a_name() -> None:
             *of_generation_in(keys, 0, 2), *of_generation_in(keys, 0, 11),
         ]
     ]  # fmt: skip
-    everywhere = [*of_generation(KEYS, 1), *of_generation(KEYS, 11), *shared(KEYS), KEYS.learner("epoch")]
+    everywhere = [*of_generation(KEYS, 1), *of_generation(KEYS, 11), *shared(KEYS), *of_shard(SHARDS, 0)]
     assert len({*names, *everywhere}) == len(names) + len(everywhere)
     assert all(name.startswith(b"shop.a:") for name in everywhere)
 
@@ -67,7 +73,7 @@ def test_a_partition_has_one_hash_tag() -> None:
     assert {tag(name) for name in of_partition(KEYS, 7)} == {b"7/64"}
     assert tag(KEYS.dedupe(7, "{0/64}")) == tag(KEYS.user(7, 1, "{x}")) == b"7/64"
     assert {tag(name) for name in (*of_generation(KEYS, 3), *shared(KEYS))} == {b"shared"}
-    assert {tag(KEYS.learner(part)) for part in ("epoch", "weights")} == {b"learner"}
+    assert {tag(name) for name in of_shard(SHARDS, 1)} == {b"learner/1/2"}
 
 
 def test_a_user_is_at_home_in_its_partition() -> None:
@@ -92,7 +98,8 @@ def test_a_generation_is_found_whole_and_alone(prefix: str) -> None:
         assert all(matches(keys.states_pattern(), name) for name in mine)
         assert {keys.generation_of(name) for name in mine} == {generation}
     theirs = [
-        *shared(keys), *(set(of_partition(keys, 3)) - set(of_generation_in(keys, 3, 1))), keys.learner("epoch"),
+        *shared(keys), *(set(of_partition(keys, 3)) - set(of_generation_in(keys, 3, 1))),
+        *of_shard(ShardKeys(prefix, 64), 3),
         *(keys.dedupe(3, sly) for sly in SLY), keys.plain("g1", b":g1:x"),
         *(name for other in others for name in (*of_generation(other, 1), *of_generation_in(other, 3, 1))),
     ]  # fmt: skip
@@ -110,6 +117,6 @@ def test_partitions_of_one_number_are_found_whole_and_alone(prefix: str) -> None
     theirs = [
         *of_partition(Keys(prefix, 4), 0), *of_partition(Keys(prefix, 164), 0), *of_partition(Keys("shop.b", 64), 0),
         *(Keys(prefix, 4).dedupe(0, sly) for sly in ("}{3/64}:x", "{3/64}:")), *of_generation(keys, 1), *shared(keys),
-        keys.learner("epoch"), keys.plain("v", b"{3/64}:"),
+        *of_shard(ShardKeys(prefix, 64), 3), keys.plain("v", b"{3/64}:"),
     ]  # fmt: skip
     assert not [name for name in theirs if keys.is_of_partition(name)]

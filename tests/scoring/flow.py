@@ -14,6 +14,7 @@ from deployment.bundles import bundles_at
 from deployment.connections import open_async
 from deployment.generations import Plans
 from scoring.archiver import archiver_of
+from scoring.feed import Feed
 from scoring.memory import Memory
 from scoring.states import States
 from tests.scoring.deployments import INTERVAL, USERS, Deployment, drain, events_of
@@ -98,7 +99,7 @@ class Flow:
     async def _read(self, own: Deployment) -> None:
         client, plans = open_async(own.url, cluster=own.cluster), Plans(own.keys)
         states = States(client, own.keys, plans)
-        memory = Memory(client, own.keys, plans, bundles_at(self._home / "none"), 1.0)
+        memory = Memory(client, own.keys, plans, bundles_at(self._home / "none"), Feed(client, own.keys, 1.0))
         offsets, s = dict.fromkeys(USERS, 0), 0
         while not self._stopping.is_set():
             for user in USERS:

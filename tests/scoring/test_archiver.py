@@ -16,6 +16,8 @@ import redis
 from behavior.errors import BadInput
 from deployment.archive import Archive
 from deployment.clock import advance
+from deployment.generations import SHARDS
+from deployment.keys import ShardKeys
 from scoring import archiver as archiving
 from scoring.consumer_offsets import slowest
 from scoring.log import Log
@@ -227,7 +229,11 @@ def test_the_slowest_is_any_fold_or_the_learner(log: RawLog) -> None:
     log.client.hset(log.keys.meta(1), "generation", "2")
     log.fold_reached(1, 60, generation=2)
     assert of() == 60
-    log.client.hset(log.keys.learner("offsets"), "1", msgspec.msgpack.encode(Place(offset=10)))
+    shards = ShardKeys(log.keys.prefix, 2)
+    log.client.hset(log.keys.deployment(), SHARDS, 2)
+    log.client.hset(shards.places(0), "1", msgspec.msgpack.encode(Place(offset=10)))
+    assert of() == 0, "the other shard has not begun"
+    log.client.hset(shards.places(1), "1", msgspec.msgpack.encode(Place(offset=20)))
     assert of() == 10
     log.fold_reached(2, 5)
     assert of(2) == 0

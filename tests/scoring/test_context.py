@@ -25,6 +25,7 @@ from deployment.clock import AsyncClock
 from deployment.generations import Plans
 from scoring.answer import Answer
 from scoring.factors import FACTORS
+from scoring.feed import Feed
 from scoring.journal import Journal
 from scoring.log_writer import LogWriter
 from scoring.memory import Held, Memory
@@ -92,7 +93,8 @@ def ask(online: Online, weights: dict[str, float], bundles: Path | None = None, 
         settings, keys = online.settings, online.keys
         async with redis.asyncio.Redis.from_url(str(settings.redis_url)) as client:
             plans = Plans(keys)
-            memory = Weighing(client, keys, plans, bundles_at(bundles or settings.bundles), settings.residual_bound)
+            feed = Feed(client, keys, settings.residual_bound)
+            memory = Weighing(client, keys, plans, bundles_at(bundles or settings.bundles), feed)
             memory.weights = weights
             await memory.refresh()
             journal = Journal(LogWriter(client, keys, 48), PARTITIONS)

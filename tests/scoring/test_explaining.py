@@ -24,19 +24,19 @@ from deployment.generations import Plans
 from deployment.journal_archive import JournalArchive
 from deployment.journal_seal import JournalSeal
 from deployment.sealing import Sealing
-from scoring import learner
 from scoring.answer import Answer
 from scoring.archiver import archiver_of
 from scoring.entry_search import EntrySearch
 from scoring.explaining import Explaining, Explanation
+from scoring.feed import Feed
 from scoring.journal import Journal
 from scoring.journal_entry import entry_of
-from scoring.learner import Weights
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory
 from scoring.request import ScoreRequest
 from scoring.score import Scoring, score
 from scoring.states import States
+from tests.scoring.learned import learned
 from tests.scoring.online import Online
 from tests.scoring.raw_log import drain
 from tests.scoring.small import CATEGORIES, PARTITIONS, START, make_bundle, make_current, purchase, settings_in
@@ -68,7 +68,7 @@ def online(tmp_path: Path, redis_url: str, prefix: str, bundles: Path) -> Iterat
     )  # fmt: skip
     made.advance(START + MINUTE_US)
     made.fold()
-    made.client.set(made.keys.learner("weights"), learner.encode(Weights(3, {"TEA": 1 / 3, "RICE": -5.0})))
+    learned(made.client, made.keys, 3, {"TEA": 1 / 3, "RICE": -5.0})
     yield made
     made.client.close()
 
@@ -86,7 +86,7 @@ def run(online: Online, work: Callable[[Scoring, Explaining], Awaitable[Any]]) -
         async with redis.asyncio.Redis.from_url(str(settings.redis_url)) as client:
             journal = Journal(LogWriter(client, keys, 48), PARTITIONS, entry=partial(entry_of, seal=seal_of(online)))
             plans, bundles = Plans(keys), bundles_at(settings.bundles)
-            memory = Memory(client, keys, plans, bundles, settings.residual_bound)
+            memory = Memory(client, keys, plans, bundles, Feed(client, keys, settings.residual_bound))
             await memory.refresh()
             deps = Scoring(States(client, keys, plans), AsyncClock(client, keys.clock()), memory, journal)
             search = EntrySearch(client, keys, settings.archive, seal_of(online))

@@ -19,6 +19,7 @@ from deployment.connections import open_async
 from deployment.generations import Plans
 from deployment.snapshot import Snapshot
 from scoring import memory, publishing
+from scoring.feed import Feed
 from scoring.folding import Folding
 from scoring.memory import Memory
 from scoring.publishing import Publisher
@@ -231,7 +232,7 @@ class Scorer:
     def __init__(self, deployment: Deployment, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._deployment = deployment
         self._bundles = bundles
-        self._parts = Memory(None, deployment.keys, Plans(deployment.keys), bundles_at(bundles), 1.0)._parts  # type: ignore[arg-type]
+        self._parts = self._memory(None)._parts
         self.whole_reads = 0
 
         def counted(*args: Any) -> None:
@@ -241,12 +242,16 @@ class Scorer:
         original = memory.ask_whole
         monkeypatch.setattr(memory, "ask_whole", counted)
 
+    def _memory(self, client: Any) -> Memory:
+        keys = self._deployment.keys
+        return Memory(client, keys, Plans(keys), bundles_at(self._bundles), Feed(client, keys, 1.0))
+
     def refreshed(self) -> Snapshot:
         """The snapshot that it holds after a poll."""
 
         async def polled() -> Snapshot:
             client = open_async(self._deployment.url, cluster=False)
-            its = Memory(client, self._deployment.keys, Plans(self._deployment.keys), bundles_at(self._bundles), 1.0)
+            its = self._memory(client)
             its._parts = self._parts
             await its.refresh()
             self._parts = its._parts

@@ -19,10 +19,10 @@ from deployment.bundle_store import BundleStore
 from deployment.bundles import bundles_at
 from deployment.clock import AsyncClock
 from deployment.generations import Plans
-from scoring import learner, metrics
+from scoring import metrics
 from scoring.answer import Answer
+from scoring.feed import Feed
 from scoring.journal import Journal
-from scoring.learner import Weights
 from scoring.log_writer import LogWriter
 from scoring.memory import Held, Memory, NotReady
 from scoring.model import load_bundle
@@ -30,6 +30,7 @@ from scoring.ranking import propensity_of
 from scoring.request import ScoreRequest
 from scoring.score import Scoring, score
 from scoring.states import States
+from tests.scoring.learned import learned
 from tests.scoring.online import Online
 from tests.scoring.small import (
     CATEGORIES,
@@ -85,7 +86,8 @@ def ask(online: Online, request: ScoreRequest, **changes: Any) -> Answer:
             bundles = changes.get("bundles", settings.bundles)
             plans = Plans(online.keys)
             memory = Memory(
-                client, online.keys, plans, bundles_at(bundles), settings.residual_bound,
+                client, online.keys, plans, bundles_at(bundles),
+                Feed(client, online.keys, settings.residual_bound),
                 placements=changes.get("placements"),
             )  # fmt: skip
             await memory.refresh()
@@ -142,8 +144,7 @@ def test_margins_are_the_models_for_those_features(online: Online) -> None:
 
 def test_the_score_is_the_sum_of_its_factors_to_the_last_bit(online: Online) -> None:
     """With a learner at work the contributions still add up exactly, and each residual is bounded."""
-    weights = Weights(9, {"TEA": -5.0, "RICE": 1 / 3, "BREAD": 1e-17})
-    online.client.set(online.keys.learner("weights"), learner.encode(weights))
+    learned(online.client, online.keys, 9, {"TEA": -5.0, "RICE": 1 / 3, "BREAD": 1e-17})
     answer = ask(online, ScoreRequest(USER, CATEGORIES))
     assert answer.learner_version == 9
     by_name = {each.category: each for each in answer.ranked}
@@ -271,7 +272,8 @@ def test_a_refused_bundle_leaves_the_one_before_in_place(online: Online, tmp_pat
 
     async def polled() -> list[str]:
         async with redis.asyncio.Redis.from_url(str(online.settings.redis_url)) as client:
-            memory = Memory(client, online.keys, Plans(online.keys), held, 1.0, metrics.load_timed, refused.append)
+            feed = Feed(client, online.keys, 1.0)
+            memory = Memory(client, online.keys, Plans(online.keys), held, feed, metrics.load_timed, refused.append)
             found = []
             other = make_bundle(bundles, seed=1)
             for bundle_id, damage in ((good, False), (other, True), (make_bundle(bundles, seed=2), False)):
@@ -290,26 +292,23 @@ def test_a_refused_bundle_leaves_the_one_before_in_place(online: Online, tmp_pat
 
 
 def test_what_is_held_is_made_anew_only_when_a_part_of_it_changes(online: Online) -> None:
-    """Polls that find nothing new leave the very same object; new weights make another one of the same other parts."""
+    """Polls that find nothing new leave the very same object; what the learner has learned changes within it."""
 
     async def polled() -> list[Held]:
         async with redis.asyncio.Redis.from_url(str(online.settings.redis_url)) as client:
             bundles = bundles_at(online.settings.bundles)
-            memory = Memory(client, online.keys, Plans(online.keys), bundles, 1.0)
+            memory = Memory(client, online.keys, Plans(online.keys), bundles, Feed(client, online.keys, 1.0))
             found = []
-            for weights in (None, None, learner.encode(Weights(7, {"TEA": 0.5}))):
-                if weights is not None:
-                    await client.set(online.keys.learner("weights"), weights)
+            for version in (0, 0, 7):
+                if version:
+                    learned(online.client, online.keys, version, {"TEA": 0.5})
                 await memory.refresh()
                 found.append(memory.held())
+                assert memory.held().residuals.version == version
             return found
 
     first, second, third = asyncio.run(polled())
-    assert first is second
-    assert third.residuals.version == 7
-    assert third.bundle is first.bundle
-    assert third.snapshot is first.snapshot
-    assert third.standing is first.standing
+    assert first is second is third
 
 
 def test_a_calibrated_bundle_scores_by_calibrated_margins(online: Online, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from behavior.errors import BadInput
 # (a home and a number of rounds -> figures whose names say their units) and `render` (the figures -> a table).
 BENCHMARKS: dict[str, str] = {
     "fold": "how fast events become states, how soon they are seen, and how many bytes a user takes",
+    "learn": "how soon an event changes what scorers hold of the learner, and how many labelled events it learns",
     "backfill": "the year into change-point tables, one day more, and training rows from them",
     "read": "a user with its categories and 100 items, cold, beside Feast's own Redis store",
     "parity": "offline, online and a naive oracle, compared bit for bit; and planted defects that must be caught",

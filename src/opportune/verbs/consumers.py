@@ -27,7 +27,7 @@ def serve() -> None:
 
 
 def learn() -> None:
-    """Learn from the outcomes of what was served, until told to stop. There must be one learner per deployment."""
+    """Learn from the outcomes of what was served, until told to stop. Several share the shards of personas."""
     from scoring.learn import learn as run
 
     run(load())
