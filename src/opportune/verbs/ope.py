@@ -39,8 +39,8 @@ def ope(
     """Estimate what a candidate would have earned, from answers that were explored with exact chances.
 
     The value is the mean sum of the rewards of an answer, by inverse propensity scoring (IPS), self-normalised (SNIPS)
-    and doubly robust (DR) under the cascade model, with 95 % intervals over users. Journal and events are the archive's.
-    Thompson's chances are estimates: its answers are left out.
+    and doubly robust (DR) under the cascade model, with 95 % intervals over users. What the archive holds
+    is evaluated; Thompson's chances are estimates, and its answers are left out.
 
     Parameters
     ----------
