@@ -16,10 +16,10 @@ from tests.training.ope.entries import FACTORS, POLICY, POOL, VALUES, T, altered
 from training.ope.candidate import Candidate
 from training.ope.policies import THOMPSON
 
-USERS, EACH = 150, 8
-# What users click on, whatever stands before it: the second factor pulls towards it, and so does the pool's first.
-WANTED = {"TEA": 0.5, "MILK": 0.2, "BREAD": 0.1, "EGGS": 0.05}
-MORE_RECENCY = "[weights]\nrecency = 1.5\n"
+USERS, EACH = 150, 4
+# What users click on, whatever stands before it: the propensity is wrong about them, and those who follow it lose.
+WANTED = {"TEA": 0.05, "MILK": 0.1, "BREAD": 0.3, "EGGS": 0.5}
+BETTER = "[weights]\npropensity = 0.3\n"
 
 
 def served() -> list[Served]:
@@ -35,7 +35,7 @@ def served() -> list[Served]:
 
 def clicks(entries: Sequence[Served]) -> list[Admitted]:
     """What users clicked on within the minute, and a purchase long after all."""
-    generator, found = np.random.default_rng(2), []
+    generator, found = np.random.default_rng(4), []
     for answer in entries:
         for each in answer.shown:
             if generator.random() < WANTED[each.id]:
@@ -73,11 +73,11 @@ def asked(home: Path, candidate: str, *more: str) -> int:
 def test_a_better_candidate_is_told_and_passes(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its values lie around what it would have earned, which the shop's constants give; the gate's status is 0."""
     written(home, served())
-    assert asked(home, MORE_RECENCY, "--gate", "--json") == 0
+    assert asked(home, BETTER, "--gate", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["accounting"]["used"] == found["answers"] == USERS * EACH
     assert found["users"] == USERS
-    truth = worth(Candidate({"recency": 1.5}))
+    truth = worth(Candidate({"propensity": 0.3}))
     assert worth(Candidate()) < truth - 0.01
     for each in found["values"]:
         assert each["value"]["low"] <= truth <= each["value"]["high"]
@@ -96,10 +96,10 @@ def worth(candidate: Candidate) -> float:
 def test_a_worse_one_is_refused_with_its_own_status(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """5, which no error has; and 0 without the gate. The tables, the caveat and the reason are printed."""
     written(home, served())
-    worse = 'policy = "epsilon-greedy"\nstrength = 1.0\n'
+    worse = 'policy = "plackett-luce"\nstrength = 0.4\n'
     assert asked(home, worse, "--gate") == 5
     said = " ".join(capsys.readouterr().out.split())
-    for word in ("refused", "SNIPS", "of equal weight", "outside of the pools", "of 1,200 served entries 1,200 are"):
+    for word in ("refused", "SNIPS", "of equal weight", "outside of the pools", "of 600 served entries 600 are"):
         assert word.lower() in said.lower()
     assert asked(home, worse) == 0
 
@@ -109,7 +109,7 @@ def test_a_picture_is_drawn(home: Path) -> None:
     written(home, served())
     files = [home / "first.svg", home / "second.svg"]
     for file in files:
-        assert asked(home, MORE_RECENCY, "--positions", "1", "--clip", "5", "--plot", str(file)) == 0
+        assert asked(home, BETTER, "--positions", "1", "--clip", "5", "--plot", str(file)) == 0
     assert files[0].read_bytes() == files[1].read_bytes()
     assert b"answers of equal weight" in files[0].read_bytes()
 
@@ -117,7 +117,7 @@ def test_a_picture_is_drawn(home: Path) -> None:
 def test_a_journal_without_exact_chances_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Thompson's chances are estimates: exit status 2 and one sentence with the count, gate or not."""
     written(home, [altered(each, policy=THOMPSON, is_exact=False) for each in served()[:10]])
-    assert asked(home, MORE_RECENCY, "--gate") == 2
+    assert asked(home, BETTER, "--gate") == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("opportune: the journal has nothing to evaluate by: of 10 served entries 0 are used")
     assert "10 estimated chances" in said
@@ -133,11 +133,11 @@ def test_a_journal_without_exact_chances_is_refused(home: Path, capsys: pytest.C
         ('policy = "greedy"\nstrength = 1.0\n', (), "strength belongs to"),
         ('policy = "plackett-luce"\nstrength = 0.0\n', (), "a temperature above 0"),
         ('policy = "epsilon-greedy"\n', (), "epsilon, 0 to 1"),
-        (MORE_RECENCY, ("--reward", "click"), "--reward click"),
-        (MORE_RECENCY, ("--clip", "0.5"), "--clip 0.5"),
-        (MORE_RECENCY, ("--positions", "0"), "--positions 0"),
-        (MORE_RECENCY, ("--margin", "-1"), "--margin -1"),
-        (MORE_RECENCY, ("--plot", "a.pdf"), ".svg"),
+        (BETTER, ("--reward", "click"), "--reward click"),
+        (BETTER, ("--clip", "0.5"), "--clip 0.5"),
+        (BETTER, ("--positions", "0"), "--positions 0"),
+        (BETTER, ("--margin", "-1"), "--margin -1"),
+        (BETTER, ("--plot", "a.pdf"), ".svg"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_a_sentence(

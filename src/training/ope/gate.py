@@ -32,6 +32,7 @@ class Limits:
 def judge(found: Evaluated, limits: Limits = Limits()) -> Verdict:
     """Hold the evaluation against the limits; every reason against it, or the one for it."""
     known, change = found.diagnostics, found.of(DR).difference
+    least = 0 - limits.margin
     told = f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
     against = []
     if known.effective < limits.effective:
@@ -48,8 +49,8 @@ def judge(found: Evaluated, limits: Limits = Limits()) -> Verdict:
             f"The candidate shows with chance {known.unsupported:.2%} what the log gave no chance to, above "
             f"{limits.unsupported:.2%}."
         )
-    if not change.low > -limits.margin:
-        against.append(f"By {DR} the value changes by {told}, and the lower bound is not above {-limits.margin:+g}.")
+    if not change.low > least:
+        against.append(f"By {DR} the value changes by {told}, and the lower bound is not above {least:g}.")
     if against:
         return Verdict(False, tuple(against))
-    return Verdict(True, (f"By {DR} the value changes by {told}, and the lower bound is above {-limits.margin:+g}.",))
+    return Verdict(True, (f"By {DR} the value changes by {told}, and the lower bound is above {least:g}.",))

@@ -3,7 +3,8 @@
 Users are independent, their decisions are not: so sums per user are the observations, and the standard error is that of
 the delta method over users. Few great weights carry most of it, so it is itself less sure than so many users suggest:
 Student's t gets the degrees of freedom that a variance of such tails has, 2 u / (kurtosis − 1) of u users
-(Satterthwaite's match of the first two moments, Biometrics Bulletin 1946), and u − 1 at most.
+(Satterthwaite's match of the first two moments, Biometrics Bulletin 1946), and u − 1 at most. A studentised bootstrap
+over users was tried: its 95 % intervals of DR covered 92 to 93 %, where these cover 95 % (`opportune bench ope`).
 """
 
 from dataclasses import dataclass

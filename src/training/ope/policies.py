@@ -42,21 +42,23 @@ class Policy:
         left = _left(drawn, scores.shape[-1])
         best = np.where(left, scores[..., None, :], -np.inf)
         if self.kind == PLACKETT_LUCE:
-            weights = np.exp((best - best.max(axis=-1, keepdims=True)) / self.strength)
-            return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
-        found: np.ndarray = left * (self.strength / left.sum(axis=-1, keepdims=True))
-        first = best.argmax(axis=-1)[..., None]
-        np.put_along_axis(found, first, np.take_along_axis(found, first, -1) + (1 - self.strength), -1)
+            odds = np.exp((best - best.max(axis=-1, keepdims=True)) / self.strength)
+            found: np.ndarray = odds / odds.sum(axis=-1, keepdims=True)
+        else:
+            found = left * (self.strength / left.sum(axis=-1, keepdims=True))
+            first = best.argmax(axis=-1)[..., None]
+            np.put_along_axis(found, first, np.take_along_axis(found, first, -1) + (1 - self.strength), -1)
         return found
 
 
 def of_drawn(chances: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """The chance of what was drawn at each position, float64[..., m], of chances float64[..., m, p]."""
-    return np.asarray(np.take_along_axis(chances, drawn[..., None], -1)[..., 0])
+    found: np.ndarray = np.take_along_axis(chances, drawn[..., None], -1)[..., 0]
+    return found
 
 
 def _left(drawn: np.ndarray, pool: int) -> np.ndarray:
     """Which of the pool are left at each position, bool[..., m, p]."""
     is_drawn = drawn[..., None] == np.arange(pool)
-    before: np.ndarray = np.cumsum(is_drawn, axis=-2) - is_drawn
-    return before == 0
+    left: np.ndarray = np.cumsum(is_drawn, axis=-2) - is_drawn == 0
+    return left
