@@ -131,7 +131,7 @@ def _answer(entry: Served, asked: Asked) -> Answer | str:
     if candidate.unknown(entry.factors):
         return UNWEIGHED
     kept = policy.chances(Candidate().scores(entry.factors, values), drawn)
-    if not np.allclose(of_drawn(kept, drawn), chances, rtol=_SAME, atol=0):
+    if (np.abs(of_drawn(kept, drawn) - chances) > _SAME * chances).any():
         return OTHERWISE
     first = slice(asked.positions)
     return _compared(entry, candidate, candidate.policy or policy, (drawn[first], chances[first], kept[first]), values)

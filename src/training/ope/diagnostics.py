@@ -36,7 +36,7 @@ class Diagnostics:
     outcomes             rewarded positions
     unsupported          the chance that the candidate's answer holds something that the log gave no chance to
     unsupported_answers  share of the answers in which it might
-    clip, clipped        the greatest weight that was given, and the share of the candidate's answers that it cut off
+    clip, clipped        the greatest weight that was given, and the share of the candidate's answers that it cut off at most
     """
 
     positions: tuple[PositionWeights, ...]
@@ -59,7 +59,7 @@ def diagnosed(decisions: Decisions, clip: float | None = None) -> Diagnostics:
     weights, exists = decisions.weights(clip), decisions.exists
     before = np.hstack([np.ones((len(decisions), 1)), decisions.weights()[:, :-1]])
     rewarded = weights * decisions.reward
-    cut = (decisions.weights() - weights)[:, -1].mean()
+    cut = (decisions.weights() - weights).mean(axis=0).max()
     return Diagnostics(
         tuple(_position(number, weights[exists[:, number], number]) for number in range(decisions.positions)),
         _kish(weights[:, -1]),
