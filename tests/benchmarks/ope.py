@@ -40,6 +40,7 @@ class Coverage:
     mean_error: float
     deviation: float
     mean_width: float
+    difference_width: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,13 @@ def render(found: OpeBench) -> Group:
         f"true value {found.truth:.4f}, of the log {found.truth_of_log:.4f}",
         title_justify="left",
     )
-    headings = ("", "covers the value", "the difference", "mean error", "its deviation", "mean width")
+    headings = ("", "covers the value", "the difference", "mean error", "its deviation", "mean width", "of difference")
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left")
     for each in found.coverage:
         table.add_row(
             each.estimator, f"{each.covered:.1%}", f"{each.difference_covered:.1%}", f"{each.mean_error:+.4f}",
-            f"{each.deviation:.4f}", f"{each.mean_width:.4f}",
+            f"{each.deviation:.4f}", f"{each.mean_width:.4f}", f"{each.difference_width:.4f}",
         )  # fmt: skip
     return Group(table, *(_campaign(each) for each in found.bandit))
 
@@ -137,6 +138,7 @@ def _coverage(
         float(errors.mean()),
         float(errors.std()),
         float(np.mean([each.high - each.low for each in values])),
+        float(np.mean([each.high - each.low for each in differences])),
     )
 
 
@@ -196,9 +198,10 @@ def _decisions(log: dict[str, np.ndarray], chances: np.ndarray, known: np.ndarra
     where = np.eye(len(chances))[position]
     shown = np.column_stack([known[item], rate[item], where])
     expected = np.column_stack([chances @ known, chances @ rate, np.eye(len(chances))])[position]
+    evenly = np.column_stack([np.full(n, known.mean()), np.full(n, rate.mean()), where])
     # Nobody says which rows are of one user: each counts as its own.
     return Decisions(
         np.arange(n), np.ones(n, dtype=np.int64), log["click"].astype(np.float64)[:, None],
         log["propensity_score"].astype(np.float64)[:, None], chances[position, item][:, None], np.zeros((n, 1)),
-        shown[:, None], expected[:, None],
+        shown[:, None], expected[:, None], evenly[:, None],
     )  # fmt: skip

@@ -57,6 +57,7 @@ class Answer:
     unsupported: np.ndarray
     shown: np.ndarray
     expected: np.ndarray
+    expected_of_log: np.ndarray
 
 
 def explored_answers(entries: Iterable[Served], asked: Asked) -> tuple[list[Answer], Accounting]:
@@ -91,18 +92,15 @@ def decisions_of(answers: Sequence[Answer], rewards: np.ndarray) -> Decisions:
     place = {name: number for number, name in enumerate(factors)}
     users = np.unique([each.user_id for each in answers], return_inverse=True)[1]
     logged, candidate, unsupported = np.ones((n, m)), np.ones((n, m)), np.zeros((n, m))
-    shown, expected = (np.zeros((n, m, 2, len(factors)), dtype=np.float32) for _ in range(2))
+    told = np.zeros((3, n, m, 2, len(factors)), dtype=np.float32)
     for row, each in enumerate(answers):
         own, columns = slice(len(each.ids)), [place[name] for name in each.factors]
         logged[row, own], candidate[row, own] = each.logged, each.candidate
         unsupported[row, own] = each.unsupported
         # A factor that an answer was given without added nothing: 0.
-        shown[row, own][..., columns], expected[row, own][..., columns] = each.shown, each.expected
+        told[:, row, own][..., columns] = (each.shown, each.expected, each.expected_of_log)
     size = np.array([len(each.ids) for each in answers], dtype=np.int64)
-    return Decisions(
-        users.astype(np.int64), size, rewards, logged, candidate, unsupported, shown.reshape(n, m, -1),
-        expected.reshape(n, m, -1),
-    )  # fmt: skip
+    return Decisions(users.astype(np.int64), size, rewards, logged, candidate, unsupported, *told.reshape(3, n, m, -1))
 
 
 def _unfit(entry: Served, asked: Asked) -> str:
@@ -148,12 +146,11 @@ def _compared(
     would = policy.chances(candidate.scores(entry.factors, values), drawn)
     # Values are logits: as probabilities too, a linear model can follow both.
     inputs = np.hstack([values, propensities(values)])
-    unsupported, shown, expected = compared(kept, would, inputs, drawn)
+    unsupported, *told = compared(kept, would, inputs, drawn)
     m, names = len(drawn), tuple(name for name, _ in entry.factors)
     return Answer(
         entry.request_id, entry.user_id, entry.as_of, entry.shown[0].kind, tuple(each.id for each in entry.shown[:m]),
-        names, len(values), chances, of_drawn(would, drawn), unsupported, shown.reshape(m, 2, -1),
-        expected.reshape(m, 2, -1),
+        names, len(values), chances, of_drawn(would, drawn), unsupported, *(each.reshape(m, 2, -1) for each in told),
     )  # fmt: skip
 
 
@@ -167,7 +164,7 @@ def _arrays(entry: Served, explored: Explored) -> tuple[np.ndarray, np.ndarray, 
     place = {name: number for number, name in enumerate(pool)}
     ids = [each.id for each in entry.shown[:m]]
     sizes = len(explored.chances) == 8 * len(entry.shown) and len(explored.values) == 8 * len(pool) * factors
-    if not sizes or not m or not set(ids) <= set(place) or len(set(ids)) < m or len(place) < len(pool):
+    if not (sizes and m and factors) or not set(ids) <= set(place) or len(set(ids)) < m or len(place) < len(pool):
         return None
     chances = np.frombuffer(explored.chances, "<f8")[:m]
     values = np.frombuffer(explored.values, "<f8").reshape(len(pool), factors)

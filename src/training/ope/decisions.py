@@ -20,6 +20,7 @@ class Decisions:
     unsupported  float64[n, m], the chance that the candidate puts something there that the log gave no chance to
     shown        float32[n, m, d], what is known of what stands there: the inputs of the reward model
     expected     float32[n, m, d], the same of what the candidate puts there, in expectation over its chances
+    expected_of_log   float32[n, m, d], the same in expectation over the chances of the log
     """
 
     user: np.ndarray
@@ -30,6 +31,7 @@ class Decisions:
     unsupported: np.ndarray
     shown: np.ndarray
     expected: np.ndarray
+    expected_of_log: np.ndarray
 
     def __len__(self) -> int:
         return len(self.user)
@@ -57,8 +59,8 @@ class Decisions:
 
 def compared(
     kept: np.ndarray, candidate: np.ndarray, inputs: np.ndarray, drawn: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`unsupported`, `shown` and `expected` of answers whose pools have p each.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """`unsupported`, `shown`, `expected` and `expected_of_log` of answers whose pools have p each.
 
     kept        float64[..., m, p], the chances that the log gave to each of the pool at each position
     candidate   float64[..., m, p], those that the candidate gives
@@ -67,4 +69,5 @@ def compared(
     """
     unsupported = np.where(kept < NO_CHANCE, candidate, 0.0).sum(axis=-1)
     shown = np.take_along_axis(inputs, drawn[..., None], -2)
-    return unsupported, shown.astype(np.float32), (candidate @ inputs).astype(np.float32)
+    told = (each.astype(np.float32) for each in (shown, candidate @ inputs, kept @ inputs))
+    return unsupported, *told

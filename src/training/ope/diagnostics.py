@@ -36,7 +36,7 @@ class Diagnostics:
     outcomes             rewarded positions
     unsupported          the chance that the candidate's answer holds something that the log gave no chance to
     unsupported_answers  share of the answers in which it might
-    clip, clipped        the greatest weight that was given, and the share of the candidate's answers that it cut off at most
+    clip, clipped        the greatest weight that was given, and the share of the candidate's answers that it cut off
     """
 
     positions: tuple[PositionWeights, ...]

@@ -43,5 +43,14 @@ def dr(decisions: Decisions, to_come: RewardsToCome, clip: float | None = None) 
     return _mean(decisions, corrected.sum(axis=1))
 
 
+def dr_of_log(decisions: Decisions, to_come: RewardsToCome) -> RatioSum:
+    """What the log earns, estimated by the same model: what DR is compared with.
+
+    Unbiased too, and what the model adds to the noise of both cancels: nothing is left of it in the difference of a
+    candidate that does what the log did.
+    """
+    return _mean(decisions, (decisions.reward - to_come.shown + to_come.expected_of_log).sum(axis=1))
+
+
 def _mean(decisions: Decisions, values: np.ndarray) -> RatioSum:
     return RatioSum.of(decisions.user, values[:, None], np.ones((len(values), 1)))

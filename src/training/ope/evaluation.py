@@ -18,7 +18,7 @@ FAR = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The candidate's value by one estimator, and how much that is more than what the log earned."""
+    """The candidate's value by one estimator, and how much that is more than the log's: of DR, than the log's by DR."""
 
     estimator: str
     value: Estimate
@@ -60,12 +60,13 @@ class Evaluated:
 def valued(decisions: Decisions, clip: float | None = None) -> tuple[Estimate, tuple[Value, ...]]:
     """What the log earned, and the candidate's value by each estimator."""
     logged = estimators.logged(decisions)
-    found = {
-        estimators.IPS: estimators.ips(decisions, clip),
-        estimators.SNIPS: estimators.snips(decisions, clip),
-        estimators.DR: estimators.dr(decisions, cross_fitted(decisions), clip),
-    }
-    values = (Value(name, each.estimate(least=0.0), each.less(logged).estimate()) for name, each in found.items())
+    to_come = cross_fitted(decisions)
+    found = (
+        (estimators.IPS, estimators.ips(decisions, clip), logged),
+        (estimators.SNIPS, estimators.snips(decisions, clip), logged),
+        (estimators.DR, estimators.dr(decisions, to_come, clip), estimators.dr_of_log(decisions, to_come)),
+    )
+    values = (Value(name, each.estimate(least=0.0), each.less(log).estimate()) for name, each, log in found)
     return logged.estimate(least=0.0), tuple(values)
 
 

@@ -24,10 +24,12 @@ class RewardsToCome:
 
     shown      given what stands there
     expected   in expectation over what the candidate would put there
+    expected_of_log   in expectation over what the log would put there; after it the candidate's order goes on
     """
 
     shown: np.ndarray
     expected: np.ndarray
+    expected_of_log: np.ndarray
 
 
 def cross_fitted(decisions: Decisions, folds: int = FOLDS, seed: int = 1) -> RewardsToCome:
@@ -36,17 +38,15 @@ def cross_fitted(decisions: Decisions, folds: int = FOLDS, seed: int = 1) -> Rew
     With fewer users than parts nothing is expected, and DR is IPS.
     """
     users = int(decisions.user.max()) + 1
-    shown, expected = np.zeros(decisions.reward.shape), np.zeros(decisions.reward.shape)
+    found = RewardsToCome(*np.zeros((3, *decisions.reward.shape)))
     if users >= folds:
         part = np.random.default_rng(seed).permutation(users)[decisions.user] % folds
         for each in range(folds):
-            _told(decisions, part != each, part == each, shown, expected)
-    return RewardsToCome(shown, expected)
+            _tell(decisions, part != each, part == each, found)
+    return found
 
 
-def _told(
-    decisions: Decisions, learned: np.ndarray, asked: np.ndarray, shown: np.ndarray, expected: np.ndarray
-) -> None:
+def _tell(decisions: Decisions, learned: np.ndarray, asked: np.ndarray, found: RewardsToCome) -> None:
     """Fill in the rows that are asked, with models of those that are learned."""
     next_one = np.zeros(len(decisions))
     for position in reversed(range(decisions.positions)):
@@ -60,5 +60,6 @@ def _told(
         next_one[exists] = model.predict(would_be[exists])
         told = np.flatnonzero(asked & exists)
         if len(told):
-            shown[told, position] = model.predict(inputs[told])
-            expected[told, position] = next_one[told]
+            found.shown[told, position] = model.predict(inputs[told])
+            found.expected[told, position] = next_one[told]
+            found.expected_of_log[told, position] = model.predict(decisions.expected_of_log[told, position])

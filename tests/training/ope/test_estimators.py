@@ -17,7 +17,7 @@ from tests.training.ope.world import (
     World,
 )
 from training.ope.decisions import Decisions, compared
-from training.ope.estimators import dr, ips, logged, snips
+from training.ope.estimators import dr, dr_of_log, ips, logged, snips
 from training.ope.evaluation import valued
 from training.ope.policies import of_drawn
 from training.ope.reward_model import RewardsToCome, cross_fitted
@@ -48,13 +48,17 @@ def test_ips_and_dr_are_unbiased_whatever_the_model() -> None:
     decisions, chances = everything()
     theta = np.random.default_rng(5).normal(size=(POSITIONS, decisions.shown.shape[2]))
     senseless = RewardsToCome(
-        np.einsum("nmd,md->nm", decisions.shown, theta), np.einsum("nmd,md->nm", decisions.expected, theta)
+        *(
+            np.einsum("nmd,md->nm", told, theta)
+            for told in (decisions.shown, decisions.expected, decisions.expected_of_log)
+        )
     )
     assert chances.sum() == pytest.approx(1.0, abs=1e-9)
     assert chances @ logged(decisions).over[:, 0] == pytest.approx(OF_LOG, abs=1e-9)
     assert chances @ ips(decisions).over[:, 0] == pytest.approx(TRUTH, abs=1e-9)
     # Inputs are float32.
     assert chances @ dr(decisions, senseless).over[:, 0] == pytest.approx(TRUTH, abs=1e-6)
+    assert chances @ dr_of_log(decisions, senseless).over[:, 0] == pytest.approx(OF_LOG, abs=1e-6)
     assert abs(OF_LOG - TRUTH) > 0.05
 
 
@@ -94,14 +98,15 @@ def test_estimates_are_their_formulas() -> None:
 
 
 def test_the_log_evaluates_itself_exactly() -> None:
-    """A candidate that does what the log did has weights of 1: all but DR's model give what was earned."""
+    """A candidate that does what the log did has weights of 1, and its difference is 0 without a doubt, by DR too."""
     log = WORLD.log(50, 2, seed=3)
-    same = replace(log, candidate=log.logged)
+    same = replace(log, candidate=log.logged, expected=log.expected_of_log)
     earned = logged(same).estimate()
     assert ips(same).estimate() == earned
     of_snips = snips(same).estimate()
     assert (of_snips.value, of_snips.low) == pytest.approx((earned.value, earned.low))
-    assert ips(same).less(logged(same)).estimate().value == 0
+    for each in valued(same)[1]:
+        assert (each.difference.low, each.difference.high) == pytest.approx((0, 0), abs=1e-12)
 
 
 def test_models_are_fitted_without_the_users_they_tell_of() -> None:
