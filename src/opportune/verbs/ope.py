@@ -25,7 +25,7 @@ REFUSED = 5
 def ope(
     *,
     candidate: Path,
-    reward: tuple[str, ...] = ("purchase=1",),
+    reward: Annotated[tuple[str, ...], Parameter(negative="")] = ("purchase=1",),
     window: str = "7d",
     placement: str | None = None,
     since: str | None = None,
