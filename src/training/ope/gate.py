@@ -3,7 +3,8 @@
 1. Can the log tell?      enough answers and outcomes of equal weight, and hardly anything that it never showed
 2. Is it no worse?        the lower bound of the difference of DR to the log is above −margin
 
-DR decides: it is unbiased whatever its model is, and usually the most precise of the three.
+DR decides: it is unbiased whatever its model is. Where outcomes are few its interval misses more often than it says,
+but by lying too low: great weights that have not come up are missing. So the gate errs by refusing.
 """
 
 from dataclasses import dataclass
