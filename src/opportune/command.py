@@ -1,6 +1,6 @@
 """The command and its edge: which verbs there are, and how errors become one line and an exit status.
 
-0 it worked · 1 it failed · 2 what was given is wrong · 130 interrupted.
+0 it worked · 1 it failed · 2 what was given is wrong · 5 a gate lets it not pass · 130 interrupted.
 """
 
 import sys
@@ -36,6 +36,7 @@ VERBS = (
     Verb("segment", "opportune.verbs.segment:segment", "Group users into named personas."),
     Verb("evaluate", "opportune.verbs.train:evaluate", "Measure a bundle beside simple baselines."),
     Verb("compare", "opportune.verbs.compare:compare", "Measure two bundles on the same rows."),
+    Verb("ope", "opportune.verbs.ope:ope", "Tell from the journal what another policy would have earned."),
     Verb("promote", "opportune.verbs.bundles:promote", "Let a bundle serve; the one before stays at hand."),
     Verb("rollback", "opportune.verbs.bundles:rollback", "Let the previous bundle serve again."),
     Verb("bundles", "opportune.verbs.bundles:bundles", "Show the trained bundles, or take old ones away."),
