@@ -5,6 +5,9 @@ Learner and scorer read this one list. The order is part of what a correction is
     category                             of whatever is shown
     item                                 of an item too
     daypart weekday device page placement   the category in that context; left out where the context is not known
+
+Learned beside them, and part of no correction, is how much less comes of each position of a placement than of its
+first, so that what stood low does not seem worse than it is.
 """
 
 from collections.abc import Sequence
@@ -22,6 +25,7 @@ WEEKDAY_WORDS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAYPART_OF_HOUR = tuple(DAYPARTS[part].name for part in part_of_hour().tolist())
 CATEGORY_CROSS = "category"
 ITEM_CROSS = "item"
+POSITION = "position"
 _ITEMS = key_of(ITEM_CROSS, "")
 
 
@@ -70,6 +74,16 @@ def cross_keys(example: Example) -> list[str]:
     context = Context(example.daypart, example.weekday, example.device, example.page, example.placement)
     category, item = key_of(example.persona, example.category), key_of(example.persona, example.id)
     return [joined(cross, item if cross == _ITEMS else category) for cross in _keys_of(context, example.kind)]
+
+
+def position_keys(example: Example) -> list[str]:
+    """The key of the position that an example's thing stood at, in its placement and for its persona.
+
+    The first position has none, it is what others are measured by: else a correction of all things could as well be one of all positions.
+    """
+    if example.position == 1:
+        return []
+    return [key_of(POSITION, str(example.position), example.persona, example.placement)]
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from river import linear_model, optim
 from river.utils import VectorDict
 
-from scoring.cross_keys import cross_keys, persona_of
+from scoring.cross_keys import cross_keys, persona_of, position_keys
 from scoring.example import Example
 from scoring.learners import CROSSES, Numbers
 from scoring.recency import Recency
@@ -151,7 +151,7 @@ class Crosses:
         if example.label is None or not math.isfinite(example.margin):
             return
         offset = min(max(example.margin, -MAX_MARGIN), MAX_MARGIN)
-        features = _features(example)
+        features = dict.fromkeys([*cross_keys(example), *position_keys(example)], 1.0)
         self._model.learn_one(features, example.label, weight, offset)
         self._of_persona.setdefault(example.persona, {}).update(dict.fromkeys(features))
 

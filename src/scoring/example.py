@@ -9,6 +9,7 @@ class Example(msgspec.Struct, frozen=True):
     request_id, user_id   the answer, and whose it was (a pseudonym)
     persona      the user's when it was shown; empty where there was none
     placement    where; empty where none was said
+    position     where it stood, from 1
     kind, id, category    of the thing: `category` or `item`; a category's category is itself
     daypart, weekday, device, page   the context it was shown in, as words; empty where not known
     t            the event time of the label, µs: of the outcome, else the end of the window
@@ -23,6 +24,7 @@ class Example(msgspec.Struct, frozen=True):
     user_id: str
     persona: str
     placement: str
+    position: int
     kind: str
     id: str
     category: str

@@ -43,6 +43,7 @@ class Reaction(msgspec.Struct, array_like=True):
 class Position(msgspec.Struct, array_like=True):
     """A thing as it was shown, and what has come of it.
 
+    number     where it stood, from 1
     margin     what the model believed, in logits
     is_seen    whether an impression said so
     is_tried   whether it has had an example
@@ -50,6 +51,7 @@ class Position(msgspec.Struct, array_like=True):
     outcomes   their kinds, each once, late ones included
     """
 
+    number: int
     kind: str
     id: str
     category: str
@@ -109,8 +111,9 @@ class Pending(msgspec.Struct, array_like=True):
         """What came of a position; with its first example it has been tried."""
         is_trial, position.is_tried = not position.is_tried, True
         return Example(
-            self.request_id, self.user_id, self.persona, self.placement, position.kind, position.id, position.category,
-            self.daypart, self.weekday, self.device, self.page, t, position.margin, outcome, reward, is_trial, label,
+            self.request_id, self.user_id, self.persona, self.placement, position.number, position.kind, position.id,
+            position.category, self.daypart, self.weekday, self.device, self.page, t, position.margin, outcome, reward,
+            is_trial, label,
         )  # fmt: skip
 
 
@@ -126,11 +129,11 @@ def _positions(served: Served) -> Iterator[Position]:
     margins = np.array([each.margin for each in served.shown], dtype=np.float64)
     if served.calibration is not None:
         margins = served.calibration.margins(margins)
-    for number, (shown, margin) in enumerate(zip(served.shown, margins.tolist(), strict=True)):
-        yield Position(shown.kind, shown.id, _category(served, number, shown), margin)
+    for place, (shown, margin) in enumerate(zip(served.shown, margins.tolist(), strict=True)):
+        yield Position(place + 1, shown.kind, shown.id, _category(served, place, shown), margin)
 
 
-def _category(served: Served, number: int, shown: Shown) -> str:
+def _category(served: Served, place: int, shown: Shown) -> str:
     if shown.kind != ITEM:
         return shown.id
-    return served.categories[number] if served.categories else ""
+    return served.categories[place] if served.categories else ""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from scoring.cross_keys import ITEM_CROSS, Context, crosses_of
+from scoring.cross_keys import ITEM_CROSS, POSITION, Context, crosses_of
 from scoring.learners import CROSSES, RATES, Numbers, parts_of
 from scoring.shrinkage import BLOCK_RATES, CATEGORY_RATES, SHRINKAGE, Shrinkage
 from scoring.thing_tables import ThingTables
@@ -86,6 +86,8 @@ class Residuals:
 
     def _put_cross(self, parts: Sequence[str], values: tuple[float, ...]) -> None:
         cross, word, persona, thing = parts
+        if cross == POSITION:
+            return
         tables = self._items if cross == ITEM_CROSS else self._categories
         tables.put((cross, word, persona), thing, values[0])
 

@@ -27,7 +27,7 @@ class Shard:
     is_frozen   whether the operator wants nothing learned; no part of the numbers
 
     >>> def example(t: int, label: bool | None) -> Example:
-    ...     words = ("r", "u", "loyal", "home", "category", "TEA", "TEA", "evening", "mon", "phone", "front")
+    ...     words = ("r", "u", "loyal", "home", 1, "category", "TEA", "TEA", "evening", "mon", "phone", "front")
     ...     return Example(*words, t, -2.0, "purchase" if label else "", float(label or 0), True, label)
     >>> once, twice = Shard(), Shard()
     >>> for shard in (once, twice): shard.learn([example(1, True), example(2, False)])

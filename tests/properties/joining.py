@@ -206,10 +206,10 @@ class Oracle:
         category = shown.id if shown.kind == "category" else served.categories[place]
         daypart, weekday = _context(served)
         is_trial = not any(each.made for each in answer.facts[place])
+        device, page = (served.basis.device, served.basis.page) if served.basis else ("", "")
         return Example(
-            served.request_id, served.user_id, served.persona, served.placement or "", shown.kind, shown.id, category,
-            daypart, weekday, served.basis.device if served.basis else "", served.basis.page if served.basis else "",
-            t, served.believed(shown), outcome, reward, is_trial, label,
+            served.request_id, served.user_id, served.persona, served.placement or "", place + 1, shown.kind, shown.id,
+            category, daypart, weekday, device, page, t, served.believed(shown), outcome, reward, is_trial, label,
         )  # fmt: skip
 
 

@@ -114,7 +114,7 @@ def test_a_hundred_candidates_are_rivers_to_the_last_bit(kind: str) -> None:
         words = [context.daypart, context.weekday, context.device, context.page]
         found = residuals.lookup(persona, context, kind, ids, categories).tolist()
         for offset, residual, thing, category in zip(offsets, found, ids, categories, strict=True):
-            shown = ("r", "u", persona, context.placement, kind, thing, category, *words)
+            shown = ("r", "u", persona, context.placement, 1, kind, thing, category, *words)
             x = dict.fromkeys(cross_keys(Example(*shown, 0, offset, "", 0.0, True, None)), 1.0)
             rivers = model.predict_proba_one(x, offset)[True]
             assert 1.0 / (1.0 + math.exp(-(offset + residual))) == rivers

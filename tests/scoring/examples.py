@@ -26,5 +26,5 @@ def one(rng: random.Random, t: int) -> Example:
     reward = rng.choice([0.1, 0.3]) if label is None else float(label)
     thing = rng.choice(ITEMS) if kind == "item" else category
     words = [rng.choice(each) for each in (DAYPARTS, WEEKDAYS, DEVICES, PAGES)]
-    what = ("r", "u", rng.choice(PERSONAS), rng.choice(PLACEMENTS), kind, thing, category, *words)
+    what = ("r", "u", rng.choice(PERSONAS), rng.choice(PLACEMENTS), rng.randint(1, 10), kind, thing, category, *words)
     return Example(*what, t, rng.uniform(-4.0, 1.0), "click" if reward else "", reward, rng.random() < 0.8, label)

@@ -31,7 +31,7 @@ def examples(
         bought = rng.random() < 1.0 / (1.0 + math.exp(-(true[category] + noise)))
         yield Example(
             request_id=f"r{number}", user_id=f"u{rng.randrange(500)}", persona=persona, placement="home",
-            kind="category", id=category, category=category,
+            position=rng.randint(1, 10), kind="category", id=category, category=category,
             daypart=rng.choice(["night", "morning", "afternoon", "evening"]), weekday=rng.choice(["mon", "sat"]),
             device="", page="", t=number * 1_000_000, margin=margins[category] + noise,
             outcome="purchase" if bought else "", reward=float(bought), is_trial=True, label=bought,

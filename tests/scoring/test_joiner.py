@@ -63,7 +63,7 @@ def test_an_example_says_what_was_shown_to_whom_in_which_context() -> None:
     assert join.take_served(entry, T + 1) == []
     (found,) = join.take_event(did("click", T + 5, item="2"))
     assert found == Example(
-        request_id="r", user_id="u", persona="loyal", placement="home", kind="item", id="2", category="B",
+        request_id="r", user_id="u", persona="loyal", placement="home", position=2, kind="item", id="2", category="B",
         daypart="night", weekday="sun", device="phone", page="/tea", t=T + 5, margin=-1.5, outcome="click", reward=0.25,
         is_trial=True, label=None,
     )  # fmt: skip

@@ -21,7 +21,7 @@ SHRINKAGE = Shrinkage(half_life_d=2.0, prior_successes=1.0, prior_trials=10.0, s
 
 def example(t: int, reward: float, is_trial: bool = True, item: str = "", category: str = "TEA") -> Example:
     kind = "item" if item else "category"
-    words = ("r", "u", "loyal", "home", kind, item or category, category, "", "", "", "")
+    words = ("r", "u", "loyal", "home", 1, kind, item or category, category, "", "", "", "")
     return Example(*words, t, -1.0, "", reward, is_trial, None)
 
 
