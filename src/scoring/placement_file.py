@@ -17,6 +17,7 @@ import msgspec
 
 from behavior.admission import MAX_ID_BYTES
 from behavior.errors import BadInput
+from behavior.exploration import EPSILON_GREEDY, PLACKETT_LUCE, POLICIES
 from behavior.plan import Plan
 from behavior.served import CATEGORY, ITEM
 from scoring.factors import FACTORS
@@ -26,6 +27,7 @@ from scoring.placements import (
     OF_USER,
     SOURCES,
     Diversity,
+    Exploration,
     Placement,
     Placements,
     Source,
@@ -86,7 +88,8 @@ def _where(path: Path, name: str) -> str:
 
 def _placement(where: str, table: Any) -> Placement:
     _refuse_keys(table, Placement, where)
-    _refuse_keys(table.get("diversity", {}), Diversity, f"{where}.diversity")
+    for name, kind in (("diversity", Diversity), ("exploration", Exploration)):
+        _refuse_keys(table.get(name, {}), kind, f"{where}.{name}")
     sources = table.get("candidates", [])
     for place, source in enumerate(sources if isinstance(sources, list) else []):
         _refuse_keys(source, Source, f"{where}.candidates[{place}]")
@@ -96,6 +99,7 @@ def _placement(where: str, table: Any) -> Placement:
         raise BadInput(f"{where}: {_in_words(error)}") from None
     _refuse_weights(placement, where)
     _refuse_candidates(placement, where)
+    _refuse_exploration(placement, where)
     return placement
 
 
@@ -119,6 +123,18 @@ def _refuse_candidates(placement: Placement, where: str) -> None:
         raise BadInput(f"{where}.diversity mixes items by their category; a placement of categories needs none")
     if placement.kind == ITEM and OF_USER in sources:
         raise BadInput(f"{where}.candidates: the source `{OF_USER}` knows categories, no items; use another one")
+
+
+def _refuse_exploration(placement: Placement, where: str) -> None:
+    said = placement.exploration
+    if said is None:
+        return
+    _refuse_unknown([said.policy], POLICIES, f"{where}.exploration", "policy")
+    if placement.diversity:
+        raise BadInput(f"{where}: `exploration` and `diversity` both say the order; give one, or none")
+    for key, policy in (("epsilon", EPSILON_GREEDY), ("temperature", PLACKETT_LUCE)):
+        if (getattr(said, key) is not None) != (said.policy == policy):
+            raise BadInput(f"{where}.exploration: `{key}` and the policy {policy} go together; give both or none")
 
 
 def _refuse_keys(table: Any, kind: type[msgspec.Struct], where: str) -> None:

@@ -40,6 +40,26 @@ class Diversity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     over: Annotated[int, msgspec.Meta(ge=2, le=MOST_FROM_ONE)] = 50
 
 
+class Exploration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the order of the best is drawn; the formulas are in `behavior.exploration`.
+
+    policy        `epsilon-greedy`, `plackett-luce` or `thompson`
+    epsilon       of epsilon-greedy: how often a position is given to any of those left, each alike
+    temperature   of plackett-luce, in logits: a candidate that is as much better is drawn e times as often
+    over          of how many, the best; those behind them stay where they are
+    """
+
+    policy: str
+    epsilon: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0.01, le=20.0)] | None = None
+    over: Annotated[int, msgspec.Meta(ge=2, le=100)] = 20
+
+    @property
+    def strength(self) -> float:
+        """ε or the temperature; 0 of Thompson, which has neither."""
+        return self.epsilon or self.temperature or 0.0
+
+
 class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One place.
 
@@ -48,6 +68,7 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ids                   what the source `configured` offers, in this order
     weights               {factor: weight}, those that differ from the factors' own; a factor of weight 0 is left out
     diversity             how the best are mixed; None leaves them in the order of their scores
+    exploration           how the order of the best is drawn; None shows them in that order
     boosts                {item or category: logits}; of an item its own, else its category's
     devices               {device: {category: logits}}
     pages                 {page: {category: logits}}
@@ -62,6 +83,7 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ids: tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=256)], ...] = ()
     weights: Mapping[str, Weight] = {}
     diversity: Diversity | None = None
+    exploration: Exploration | None = None
     boosts: Mapping[str, Logits] = {}
     devices: Mapping[str, Mapping[str, Logits]] = {}
     pages: Mapping[str, Mapping[str, Logits]] = {}

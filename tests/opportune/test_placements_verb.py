@@ -34,7 +34,7 @@ def test_the_setting_names_the_file(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert json.loads(capsys.readouterr().out)["placements"] == {}
     monkeypatch.setenv("OPPORTUNE_PLACEMENTS", str(EXAMPLE))
     assert run(["placements", "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)["placements"]) == ["home", "checkout"]
+    assert list(json.loads(capsys.readouterr().out)["placements"]) == ["home", "checkout", "discover"]
 
 
 def test_a_wrong_file_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

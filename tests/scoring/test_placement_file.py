@@ -9,7 +9,7 @@ from behavior.plan import FeatureDefinition, Plan, ViewDefinition
 from behavior.words import count
 from scoring.factors_page import reference
 from scoring.placement_file import read_bytes, read_placements, unmade
-from scoring.placements import Diversity, Placement, Placements, Source
+from scoring.placements import Diversity, Exploration, Placement, Placements, Source
 from tests.scoring.small import PLAN
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +30,7 @@ def test_the_example_is_read() -> None:
     assert (home.weights, home.deadline_ms, home.devices) == ({"recency": 0.05}, 80, {"phone": {"COFFEE": 0.2}})
     assert (checkout.kind, checkout.ids) == ("item", ("gift-card", "carrier-bag"))
     assert checkout.diversity == Diversity(0.7, 40)
+    assert found.of("discover").exploration == Exploration("plackett-luce", temperature=0.3, over=30)
     assert unmade(found, PLAN) == []
 
 
@@ -66,6 +67,17 @@ def test_the_id_is_of_the_content() -> None:
         ("[default]\ndiversity = {lambda = 0.5}", "default.diversity mixes items by their category"),
         ("[default.diversity]\nlamda = 0.5", "default.diversity: 'lamda' is no key; did you mean lambda?"),
         ("[default]\nkind = 'item'\ndiversity = {lambda = 1.5}", "default: diversity.lambda: expected float <= 1.0"),
+        ("[default]\nexploration = {policy = 'thomson'}", "'thomson' is no policy; did you mean thompson?"),
+        ("[default]\nexploration = {}", "default: exploration: object missing required field policy"),
+        ("[default]\nexploration = 3", "default.exploration must be a table of keys"),
+        ("[default]\nexploration = {policy = 'thompson', epsilon = 0.1}", "`epsilon` and the policy epsilon-greedy go"),
+        ("[default]\nexploration = {policy = 'plackett-luce'}", "`temperature` and the policy plackett-luce go"),
+        ("[default]\nexploration = {policy = 'epsilon-greedy', epsilon = 0.0}", "exploration.epsilon: expected float"),
+        ("[default]\nexploration = {policy = 'plackett-luce', temperature = nan}", "exploration.temperature: expected"),
+        (
+            "[default]\nkind = 'item'\ndiversity = {lambda = 0.5}\nexploration = {policy = 'thompson'}",
+            "give one, or none",
+        ),
         ("[default]\nboosts = {TEA = 99}", "default: boosts[...]: expected float <= 20.0"),
         ("[default]\ndeadline_ms = 0", "default: deadline_ms: expected float >= 1"),
         ("[default]\nfatigue_half_life_h = 0", "default: fatigue_half_life_h: expected float >= 0.01"),
