@@ -35,6 +35,30 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     vector: bytes
 
 
+class Explored(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the order of an answer was drawn.
+
+    policy      `epsilon-greedy`, `plackett-luce` or `thompson`
+    strength    epsilon, or the temperature in logits; 0 of Thompson
+    chances     float64[m] little-endian: of each shown position, the probability that what stands there was drawn, given
+                what stands before it
+    pool        ids of the p candidates that were drawn from, the best first by score
+    categories  of the pool's items; empty where categories were
+    values      float64[p, f] little-endian: the value of each factor of `Served.factors` for each of the pool
+    is_exact    whether the chances are exact: Thompson's are estimated, and no evaluation takes them
+    rates       float64[p, 2] little-endian, of Thompson: what Beta distributions the rates were drawn from
+    """
+
+    policy: str
+    strength: float
+    chances: bytes
+    pool: tuple[str, ...]
+    values: bytes
+    categories: tuple[str, ...] = ()
+    is_exact: bool = True
+    rates: bytes = b""
+
+
 class Basis(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an answer was made from, beside the bundle: with it and the bundle it can be made again.
 
@@ -71,6 +95,7 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     degraded     why the answer was not what it should be, by reason
     placements_id  of the placements that said the weights, empty where no file did
     relevance_positions  of each that was shown its position by score alone; empty where it is the one it has
+    explored     how the order was drawn; None where it is that of the scores, or mixed
     key_id       of the key that it is sealed with; `seal` is what the key makes of all bytes before
     """
 
@@ -93,6 +118,7 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     degraded: tuple[str, ...] = ()
     placements_id: str = ""
     relevance_positions: tuple[int, ...] = ()
+    explored: Explored | None = None
     key_id: str = ""
     # The last one, so that the seal is the last bytes of the entry.
     seal: bytes = b""
