@@ -40,8 +40,8 @@ class Explored(msgspec.Struct, frozen=True, omit_defaults=True):
 
     policy      `epsilon-greedy`, `plackett-luce` or `thompson`
     strength    epsilon, or the temperature in logits; 0 of Thompson
-    chances     float64[m] little-endian: of each shown position, the probability that what stands there was drawn, given
-                what stands before it
+    chances     float64[m] little-endian: of each shown position, the probability that what stands there was drawn,
+                given what stands before it
     pool        ids of the p candidates that were drawn from, the best first by score
     categories  of the pool's items; empty where categories were
     values      float64[p, f] little-endian: the value of each factor of `Served.factors` for each of the pool
