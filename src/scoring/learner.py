@@ -13,6 +13,9 @@ import numpy as np
 
 from behavior.places import places_in
 
+# The Beta(a, b) of a rate of which nothing is known: as one success in fifty trials.
+PRIOR_RATE = (1.0, 49.0)
+
 
 class Weights(msgspec.Struct, frozen=True):
     """What the learner has learned: a correction of the margin, in logits, per category."""
@@ -61,3 +64,12 @@ class Residuals:
         """The correction of each category, float64[n]; 0 for one that nothing was learned about."""
         found: np.ndarray = self._clamped[places_in(self._rows, categories)]
         return found
+
+    def rates(self, persona: str, categories: Sequence[str], t: int) -> tuple[np.ndarray, np.ndarray]:
+        """The Beta(a, b) of each category's rate, float64[n] each: the prior, whatever the persona and the instant."""
+        a, b = PRIOR_RATE
+        return np.full(len(categories), a), np.full(len(categories), b)
+
+    def block_rates(self, persona: str, placement: str, ids: Sequence[str], t: int) -> tuple[np.ndarray, np.ndarray]:
+        """The Beta(a, b) of each item's rate in the placement, float64[n] each: the prior."""
+        return self.rates(persona, ids, t)
