@@ -5,13 +5,15 @@ which is certain. What is drawn follows from the request's id, so that an entry 
 it says.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
-from behavior.exploration import EXACT, drawn, step_of, thompson, uniforms
+from behavior.exploration import EXACT, POLICIES, drawn, step_of, thompson, uniforms
 from behavior.relevance import added
 from behavior.served import ITEM, Explored, Served
 from scoring.candidates import Candidates
@@ -123,30 +125,39 @@ def drawn_again(entry: Served) -> list[Position]:
     Behind the pool stands what the entry says, in the order of the scores, which is certain.
     """
     explored = entry.explored
-    if explored is None:
-        return []
-    size, weights = len(explored.pool), [weight for _, weight in entry.factors]
-    categories, values = explored.categories or [""] * size, _rows(explored.values, size)
-    if explored.is_exact != (explored.policy in EXACT) or len(categories) != size:
+    if explored is None or explored.policy not in POLICIES or explored.is_exact != (explored.policy in EXACT):
         return []
     try:
-        places, chances = redrawn(entry.request_id, explored, weights, len(entry.shown))
-    except (ValueError, ArithmeticError):  # an altered entry may say anything
+        return _from_pool(entry, explored) + _behind(entry, len(explored.pool))
+    except (ValueError, ArithmeticError, LookupError):  # an altered entry may say anything
         return []
-    positions = [
+
+
+def _from_pool(entry: Served, explored: Explored) -> list[Position]:
+    size, weights = len(explored.pool), [weight for _, weight in entry.factors]
+    places, chances = redrawn(entry.request_id, explored, weights, len(entry.shown))
+    categories, values = explored.categories or [""] * size, _rows(explored.values, size)
+    return [
         Position(explored.pool[place], categories[place], place + 1, chance, values[place])
         for place, chance in zip(places, chances, strict=True)
     ]
-    behind = as_journalled(entry)[size:]
-    return positions + [each._replace(by_score=place, chance=1.0) for place, each in enumerate(behind, size + 1)]
+
+
+def _behind(entry: Served, size: int) -> list[Position]:
+    m = len(entry.shown)
+    categories, values = entry.categories or [""] * m, _rows(entry.values, m)
+    return [
+        Position(entry.shown[place].id, categories[place], place + 1, 1.0, values[place]) for place in range(size, m)
+    ]
 
 
 def as_journalled(entry: Served) -> list[Position]:
-    """The positions of an entry as it says them itself; fewer if its parts do not fit together."""
+    """The positions of an entry as it says them itself; a chance that it does not say is not a number."""
     m = len(entry.shown)
     by_score = entry.relevance_positions or range(1, m + 1)
     ids, categories = [each.id for each in entry.shown], entry.categories or [""] * m
-    return list(map(Position, ids, categories, by_score, chances_in(entry.explored), _rows(entry.values, m)))
+    chances = chain(chances_in(entry.explored), repeat(math.nan))
+    return list(map(Position, ids, categories, by_score, chances, _rows(entry.values, m)))
 
 
 def _rows(data: bytes, n: int) -> list[bytes]:

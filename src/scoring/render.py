@@ -53,6 +53,11 @@ def to_json(answer: wire.ScoreResponse) -> str:
     )
 
 
+def drawn_by(said: wire.Exploration) -> str:
+    """The policy, how strong it is, and that its chances are estimated where they are."""
+    return said.policy + (f" {said.strength:g}" if said.strength else "") + ("" if said.is_exact else " (estimated)")
+
+
 def _cells(answer: wire.ScoreResponse) -> tuple[list[str], list[list[str]]]:
     factors = _telling(answer)
     targets = [_target(each) for each in answer.ranked[0].propensities] if answer.ranked else []
@@ -92,16 +97,12 @@ def _target(propensity: wire.Propensity) -> str:
 
 
 def _summary(answer: wire.ScoreResponse) -> str:
+    persona = f", persona {answer.persona}" if answer.persona else ""
+    drawn = f", drawn by {drawn_by(answer.exploration)}" if answer.HasField("exploration") else ""
     return (
         f"as of {_instant(answer.as_of)}, bundle {answer.bundle_id}, learner {answer.learner_version}, "
-        f"snapshot {_instant(answer.snapshot_instant)}" + (f", persona {answer.persona}" if answer.persona else "")
-        + (f", drawn by {_policy(answer.exploration)}" if answer.HasField("exploration") else "")
-    )  # fmt: skip
-
-
-def _policy(said: wire.Exploration) -> str:
-    """The policy and how strong it is, and that its chances are estimated where they are."""
-    return said.policy + (f" {said.strength:g}" if said.strength else "") + ("" if said.is_exact else " (estimated)")
+        f"snapshot {_instant(answer.snapshot_instant)}{persona}{drawn}"
+    )
 
 
 def _ranked(each: wire.Ranked) -> dict[str, Any]:
