@@ -230,7 +230,7 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
             order = diversified(best, self.scores, self.candidates.categories, diversity)[: top_k or None]
         if drawing is not None:
             order, explored = draw(drawing, best, top_k, self.weighed, self.candidates)
-        positions = {place: position for position, place in enumerate(best, 1)}
+        positions = dict(zip(best, range(1, len(best) + 1), strict=True))
         return order, [positions[place] for place in order], explored
 
 
