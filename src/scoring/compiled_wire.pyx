@@ -231,9 +231,10 @@ cdef int write_ranking(Backwards out, ranking, str target, bint calibrated) exce
     cdef Py_ssize_t place, number, end, inner
     ids, categories, marks, positions = ranking.ids, ranking.categories, ranking.marks, ranking.positions
     scores, propensities, chances = ranking.scores, ranking.propensities, ranking.chances
+    cdef bint is_drawn = len(chances) > 0
     for place in range(len(ids) - 1, -1, -1):
         end = out.written()
-        if chances:
+        if is_drawn:
             out.double(RANKED_CHANCE, chances[place])
         out.number(RANKED_RELEVANCE_POSITION, positions[place])
         for mark in marks[place][::-1]:

@@ -111,10 +111,8 @@ def pool_scores(explored: Explored, weights: Sequence[float]) -> list[float]:
     return scores
 
 
-def chances_in(explored: Explored | None) -> list[float]:
-    """The chance of each shown position; none where nothing was drawn."""
-    if explored is None:
-        return []
+def chances_in(explored: Explored) -> list[float]:
+    """The chance of each shown position."""
     found: list[float] = np.frombuffer(explored.chances, dtype="<f8", count=len(explored.chances) // 8).tolist()
     return found
 
@@ -156,7 +154,7 @@ def as_journalled(entry: Served) -> list[Position]:
     m = len(entry.shown)
     by_score = entry.relevance_positions or range(1, m + 1)
     ids, categories = [each.id for each in entry.shown], entry.categories or [""] * m
-    chances = chain(chances_in(entry.explored), repeat(math.nan))
+    chances = chain(chances_in(entry.explored) if entry.explored else (), repeat(math.nan))
     return list(map(Position, ids, categories, by_score, chances, _rows(entry.values, m)))
 
 

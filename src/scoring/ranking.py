@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from behavior.served import Explored
 from scoring.candidates import Candidates
@@ -174,7 +175,8 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
         features   {input: n values}
         """
         order, positions, explored = self._order(top_k, diversity, drawing)
-        return self.at(order, features, standing.marks, positions, explored, chances_in(explored))
+        ranking = self.at(order, features, standing.marks, positions)
+        return ranking if explored is None else replace(ranking, chances=chances_in(explored), explored=explored)
 
     def at(
         self,
@@ -182,8 +184,6 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
         features: Mapping[str, Sequence[FeatureValue]],
         marks: Marks,
         positions: Sequence[int],
-        explored: Explored | None = None,
-        chances: Sequence[float] = (),
     ) -> Ranking:
         """The candidates at these places, in this order; `features` are of all n, positions of theirs."""
         candidates, weighed = self.candidates, self.weighed
@@ -213,8 +213,6 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
             features={name: [column[place] for place in order] for name, column in features.items()},
             marks=marks(candidates.kind, ids, categories),
             positions=positions,
-            chances=chances,
-            explored=explored,
         )
 
     def _order(

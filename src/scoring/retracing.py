@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import starmap
 
 import numpy as np
+from msgspec.structs import replace
 
 from behavior.column import Column
 from behavior.errors import Gone
@@ -89,8 +90,8 @@ def retrace(entry: Served, bundle: Bundle, plans: Mapping[str, Plan]) -> Retrace
     made = _Made(vector, margins, propensities, weighed, scores, order, drawn_again(entry))
     scored = Scored(candidates, vector, margins, believed, residuals, weighed, scores)
     m = len(candidates)
-    chances = [each.chance for each in made.drawn]
-    ranking = scored.at(range(m), shown, lambda *_: [()] * m, [0] * m, entry.explored, chances)
+    ranking = scored.at(range(m), shown, marks=lambda *_: [()] * m, positions=[0] * m)
+    ranking = replace(ranking, chances=[each.chance for each in made.drawn], explored=entry.explored)
     return Retraced(ranking, _checks(entry, made), tuple(Degradation(reason, "") for reason in entry.degraded))
 
 

@@ -116,7 +116,7 @@ def test_who_asks_for_fewer_sees_the_beginning_of_the_same(policy: str) -> None:
 def test_a_placement_that_does_not_explore_says_nothing_of_it() -> None:
     """No chances, no part of the entry."""
     ranked = scored_of().ranked(3, {}, Standing())
-    assert (ranked.chances, ranked.explored, [each.chance for each in ranked]) == ([], None, [0.0] * 3)
+    assert (ranked.chances, ranked.explored, [each.chance for each in ranked]) == ((), None, [0.0] * 3)
 
 
 @pytest.mark.parametrize("policy", SAID)
