@@ -66,14 +66,15 @@ class Position(NamedTuple):
 def draw(drawing: Drawing, best: Sequence[int], most: int, weighed: Sequence[Weighed], candidates: Candidates) -> Draw:
     """The order of at most `most` of the candidates (0 for all), drawn as the placement says.
 
-    best      the places of all candidates, the best first
+    best      the places of the best, the best first: of all that are drawn from or may be shown
     weighed   what their scores are made of
     """
     said = drawing.said
     is_exact = said.policy in EXACT
-    pool, behind = list(best[: said.over]), best[said.over :]
+    pool, behind = best[: said.over], best[said.over :]
     m = min(most or len(best), len(best))
-    values = np.stack([each.values[pool] for each in weighed], axis=1) if weighed else np.zeros((len(pool), 0))
+    rows = np.array(pool, dtype=np.intp)
+    values = np.stack([each.values[rows] for each in weighed], axis=1) if weighed else np.zeros((len(pool), 0))
     explored = Explored(
         policy=said.policy,
         strength=said.strength,

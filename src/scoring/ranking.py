@@ -222,7 +222,8 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
         if diversity is None and drawing is None:
             order = rank(self.scores, self.candidates.ids, top_k)
             return order, range(1, len(order) + 1), None
-        order = best = rank(self.scores, self.candidates.ids)
+        sought = top_k and max(top_k, drawing.said.over) if drawing is not None else 0
+        order = best = rank(self.scores, self.candidates.ids, sought)
         explored = None
         if diversity is not None:
             order = diversified(best, self.scores, self.candidates.categories, diversity)[: top_k or None]

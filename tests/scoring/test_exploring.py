@@ -20,7 +20,7 @@ from scoring.exploring import Drawing, as_journalled, chances_in, drawn_again
 from scoring.factors import Weighed, relevance
 from scoring.journal_entry import served
 from scoring.placements import OF_REQUEST, Exploration
-from scoring.ranking import Ranking, Scored
+from scoring.ranking import Ranking, Scored, rank
 from scoring.standing import Standing
 from tests.scoring.online import Online, serving
 from tests.scoring.small import CATEGORIES, START, make_bundle, make_current, pseudonym, purchase, settings_in
@@ -111,6 +111,17 @@ def test_who_asks_for_fewer_sees_the_beginning_of_the_same(policy: str) -> None:
     for number in range(20):
         whole, few = list(ranked_of(policy, f"r{number}")), list(ranked_of(policy, f"r{number}", 2))
         assert few == whole[:2]
+
+
+def test_thompson_asks_for_the_rates_of_what_it_draws_from() -> None:
+    """Of the pool, the best first, and keeps them; the others are asked for none."""
+    ranked = ranked_of("thompson", "r")
+    assert ranked.explored is not None
+    best = rank(scored_of().scores, scored_of().candidates.ids, 4)
+    assert np.frombuffer(ranked.explored.rates).reshape(4, 2).tolist() == [[2.0 + place, 20.0] for place in best]
+    assert [each.explored and each.explored.rates for each in map(ranked_of, SAID, "rrr")] == [
+        b"", b"", ranked.explored.rates,
+    ]  # fmt: skip
 
 
 def test_a_placement_that_does_not_explore_says_nothing_of_it() -> None:

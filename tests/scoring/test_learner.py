@@ -21,3 +21,10 @@ def test_published_weights_come_back_bit_for_bit() -> None:
     assert decode(encode(weights)) == weights
     assert decode(None) == Weights()
     assert Residuals.of(decode(None), 1.0).version == 0
+
+
+def test_of_rates_nothing_is_learned() -> None:
+    """Each is the prior, whatever it is of; a and b are above 0."""
+    residuals = Residuals.of(Weights(3, {"TEA": 1.0}), 1.0)
+    for a, b in (residuals.rates("Loyal", ["TEA", "RICE"], 5), residuals.block_rates("", "home", ["i", "j"], 5)):
+        assert (a.tolist(), b.tolist()) == ([1.0, 1.0], [49.0, 49.0])
