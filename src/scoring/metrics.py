@@ -113,7 +113,10 @@ def observe_passage(caller: str, method: str, outcome: str) -> None:
 
 
 def observe_answer(answer: Answer, now: float) -> None:
-    """Count what an answer had to do without, whether it was drawn, and how late it is by `time.monotonic`."""
+    """Count what an answer had to do without, how its order was drawn, and how late it is.
+
+    now    an instant of `time.monotonic`
+    """
     LATENESS.observe(now - answer.due)
     if answer.ranked.explored is not None:
         EXPLORED.labels(answer.ranked.explored.policy).inc()

@@ -6,7 +6,8 @@
 
 The very functions of the request path. What the entry alone knows is taken from it: the learner's residuals (of the
 version that it names), the persona, the weights of the factors, and the values of those factors that are made from how
-things stood with everybody or from tables of the placement (`Factor.is_retraced`).
+things stood with everybody or from tables of the placement (`Factor.is_retraced`). An order that was drawn is drawn
+again from what the entry says it was drawn from.
 """
 
 from collections.abc import Mapping, Sequence
