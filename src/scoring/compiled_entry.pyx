@@ -59,6 +59,9 @@ def write(answer, str key_id, bytes seal, packed):
         out.array(len(ranked.positions))
         for position in ranked.positions:
             out.number(position)
+    if ranked.explored is not None:
+        out.name("explored")
+        out.raw(packed(ranked.explored))
     if key_id:
         out.named_text("key_id", key_id)
     if seal:

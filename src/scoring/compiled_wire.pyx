@@ -55,6 +55,7 @@ cdef unsigned char RESPONSE_DEGRADED = tag(wire.ScoreResponse, "degraded")
 cdef unsigned char RESPONSE_PERSONA = tag(wire.ScoreResponse, "persona")
 cdef unsigned char RESPONSE_CANDIDATES_FROM = tag(wire.ScoreResponse, "candidates_from")
 cdef unsigned char RESPONSE_PLACEMENTS_ID = tag(wire.ScoreResponse, "placements_id")
+cdef unsigned char RESPONSE_EXPLORATION = tag(wire.ScoreResponse, "exploration")
 cdef unsigned char RANKED_POSITION = tag(wire.Ranked, "position")
 cdef unsigned char RANKED_CANDIDATE = tag(wire.Ranked, "candidate")
 cdef unsigned char RANKED_SCORE = tag(wire.Ranked, "score")
@@ -62,6 +63,7 @@ cdef unsigned char RANKED_FACTORS = tag(wire.Ranked, "factors")
 cdef unsigned char RANKED_PROPENSITIES = tag(wire.Ranked, "propensities")
 cdef unsigned char RANKED_MARKS = tag(wire.Ranked, "marks")
 cdef unsigned char RANKED_RELEVANCE_POSITION = tag(wire.Ranked, "relevance_position")
+cdef unsigned char RANKED_CHANCE = tag(wire.Ranked, "chance")
 cdef unsigned char FACTOR_NAME = tag(wire.Factor, "name")
 cdef unsigned char FACTOR_VALUE = tag(wire.Factor, "value")
 cdef unsigned char FACTOR_WEIGHT = tag(wire.Factor, "weight")
@@ -69,6 +71,9 @@ cdef unsigned char FACTOR_CONTRIBUTION = tag(wire.Factor, "contribution")
 cdef unsigned char PROPENSITY_TARGET = tag(wire.Propensity, "target")
 cdef unsigned char PROPENSITY_VALUE = tag(wire.Propensity, "value")
 cdef unsigned char PROPENSITY_CALIBRATED = tag(wire.Propensity, "calibrated")
+cdef unsigned char EXPLORATION_POLICY = tag(wire.Exploration, "policy")
+cdef unsigned char EXPLORATION_STRENGTH = tag(wire.Exploration, "strength")
+cdef unsigned char EXPLORATION_IS_EXACT = tag(wire.Exploration, "is_exact")
 cdef unsigned char DEGRADATION_REASON = tag(wire.Degradation, "reason")
 cdef unsigned char DEGRADATION_DETAIL = tag(wire.Degradation, "detail")
 cdef int KIND_ITEM = wire.CANDIDATE_KIND_ITEM
@@ -200,6 +205,8 @@ def write(answer):
     if answer.ranked.features:
         return None
     out = Backwards()
+    if answer.ranked.explored is not None:
+        write_exploration(out, answer.ranked.explored)
     out.text(RESPONSE_PLACEMENTS_ID, answer.placements_id)
     for source in answer.candidates_from[::-1]:
         out.repeated_text(RESPONSE_CANDIDATES_FROM, source)
@@ -223,9 +230,12 @@ cdef int write_ranking(Backwards out, ranking, str target, bint calibrated) exce
     cdef int kind = KIND_ITEM if is_item else KIND_CATEGORY
     cdef Py_ssize_t place, number, end, inner
     ids, categories, marks, positions = ranking.ids, ranking.categories, ranking.marks, ranking.positions
-    scores, propensities = ranking.scores, ranking.propensities
+    scores, propensities, chances = ranking.scores, ranking.propensities, ranking.chances
+    cdef bint is_drawn = len(chances) > 0
     for place in range(len(ids) - 1, -1, -1):
         end = out.written()
+        if is_drawn:
+            out.double(RANKED_CHANCE, chances[place])
         out.number(RANKED_RELEVANCE_POSITION, positions[place])
         for mark in marks[place][::-1]:
             out.repeated_text(RANKED_MARKS, mark)
@@ -251,6 +261,14 @@ cdef int write_ranking(Backwards out, ranking, str target, bint calibrated) exce
         out.number(RANKED_POSITION, place + 1)
         out.nest(RESPONSE_RANKED, end)
     return 0
+
+
+cdef int write_exploration(Backwards out, explored) except -1:
+    cdef Py_ssize_t end = out.written()
+    out.number(EXPLORATION_IS_EXACT, explored.is_exact)
+    out.double(EXPLORATION_STRENGTH, explored.strength)
+    out.text(EXPLORATION_POLICY, explored.policy)
+    return out.nest(RESPONSE_EXPLORATION, end)
 
 
 cdef int write_degradation(Backwards out, str reason, str detail) except -1:

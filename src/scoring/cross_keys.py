@@ -79,7 +79,8 @@ def cross_keys(example: Example) -> list[str]:
 def position_keys(example: Example) -> list[str]:
     """The key of the position that an example's thing stood at, in its placement and for its persona.
 
-    The first position has none, it is what others are measured by: else a correction of all things could as well be one of all positions.
+    The first position has none, others are measured by it: else a correction of all things could as well be one of all
+    positions.
     """
     if example.position == 1:
         return []

@@ -6,7 +6,7 @@ from behavior.event import Admitted
 from scoring.explaining import Explanation
 from scoring.ranking import Ranked
 from scoring.v1 import scoring_pb2 as wire
-from scoring.wire import set_instant, write_ranked
+from scoring.wire import set_instant, write_exploration, write_ranked
 
 
 def write_explanation(explanation: Explanation) -> wire.ExplainResponse:
@@ -30,6 +30,8 @@ def write_explanation(explanation: Explanation) -> wire.ExplainResponse:
         basis = entry.basis
         response.utc_offset_s, response.device, response.page = basis.utc_offset_s, basis.device, basis.page
         response.candidates_from = basis.candidates_from
+    if entry.explored is not None:
+        response.exploration.CopyFrom(write_exploration(entry.explored))
     set_instant(response.as_of, entry.as_of)
     set_instant(response.snapshot_instant, entry.s)
     if entry.offset:

@@ -55,6 +55,7 @@ def served(answer: Answer, key_id: str = "", seal: bytes = b"") -> Served:
         degraded=tuple([each.reason for each in answer.degraded]),
         placements_id=answer.placements_id,
         relevance_positions=() if positions == tuple(range(1, len(positions) + 1)) else positions,
+        explored=ranked.explored,
         key_id=key_id,
         seal=seal,
     )

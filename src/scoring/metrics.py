@@ -24,6 +24,7 @@ from scoring.states import Late, ReadState, States, no_matter
 REQUESTS = Counter("opportune_requests_total", "Calls answered.", ["method", "code"])
 EVENTS = Counter("opportune_events_total", "Events answered by Track.", ["result", "reason"])
 DEGRADED = Counter("opportune_degraded_total", "Answers that had to do without something.", ["reason"])
+EXPLORED = Counter("opportune_explored_total", "Answers whose order was drawn.", ["policy"])
 LATENESS = Histogram(
     "opportune_answer_lateness_seconds",
     "How long after its deadline an answer of Score was made; below 0 it was in time.",
@@ -115,8 +116,13 @@ def observe_passage(caller: str, method: str, outcome: str) -> None:
 
 
 def observe_answer(answer: Answer, now: float) -> None:
-    """Count what an answer had to do without, and how late it is; `now` is an instant of `time.monotonic`."""
+    """Count what an answer had to do without, how its order was drawn, and how late it is.
+
+    now    an instant of `time.monotonic`
+    """
     LATENESS.observe(now - answer.due)
+    if answer.ranked.explored is not None:
+        EXPLORED.labels(answer.ranked.explored.policy).inc()
     for degradation in answer.degraded:
         DEGRADED.labels(degradation.reason).inc()
 

@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
+from behavior.served import Explored
 from scoring.candidates import Candidates
 from scoring.diversity import diversified
+from scoring.exploring import Drawing, chances_in, draw
 from scoring.factors import Evidence, Weighed, relevance, weigh
 from scoring.placements import Diversity
 from scoring.stages import timed
@@ -60,7 +63,8 @@ class Ranked(msgspec.Struct, frozen=True):
     vector       the model's row, float32 little-endian
     features     what the row was made from, by input; empty unless asked for
     marks        what nothing is known of: `unknown_item`, `unknown_category`
-    relevance_position   its place by score alone, from 1; another than its own where diversity has moved it
+    relevance_position   its place by score alone, from 1; another than its own where diversity or chance has moved it
+    chance       the probability that it was drawn here, given what stands before it; 0 where nothing was drawn
     """
 
     kind: str
@@ -75,6 +79,7 @@ class Ranked(msgspec.Struct, frozen=True):
     features: Mapping[str, FeatureValue]
     marks: tuple[str, ...] = ()
     relevance_position: int = 0
+    chance: float = 0.0
 
 
 class Ranking(msgspec.Struct, frozen=True, eq=False):
@@ -84,6 +89,7 @@ class Ranking(msgspec.Struct, frozen=True, eq=False):
     kind, factors   of all of them: what they are; (name, weight) of the addends, in the order in which they are added
     values, contributions   of each factor, m
     features        {input: m values}; empty unless asked for
+    explored        how the order was drawn; None, and no chances, where it was not
 
     The others have m entries, what they say is in `Ranked`; `positions` are those by score alone.
     """
@@ -103,6 +109,8 @@ class Ranking(msgspec.Struct, frozen=True, eq=False):
     features: Mapping[str, Sequence[FeatureValue]]
     marks: Sequence[tuple[str, ...]]
     positions: Sequence[int]
+    chances: Sequence[float] = ()
+    explored: Explored | None = None
 
     def __len__(self) -> int:
         """How many are shown."""
@@ -128,6 +136,7 @@ class Ranking(msgspec.Struct, frozen=True, eq=False):
             features={name: values[place] for name, values in self.features.items()},
             marks=self.marks[place],
             relevance_position=self.positions[place],
+            chance=self.chances[place] if self.chances else 0.0,
         )
 
 
@@ -159,13 +168,15 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
         features: Mapping[str, Sequence[FeatureValue]],
         standing: Standing,
         diversity: Diversity | None = None,
+        drawing: Drawing | None = None,
     ) -> Ranking:
-        """The best `top_k` (0 for all), best first, equal scores in the order of their ids; mixed, if that is asked.
+        """The best `top_k` (0 for all), best first, equal scores in the order of their ids; mixed or drawn, if asked.
 
         features   {input: n values}
         """
-        order, positions = self._order(top_k, diversity)
-        return self.at(order, features, standing.marks, positions)
+        order, positions, explored = self._order(top_k, diversity, drawing)
+        ranking = self.at(order, features, standing.marks, positions)
+        return ranking if explored is None else replace(ranking, chances=chances_in(explored), explored=explored)
 
     def at(
         self,
@@ -204,15 +215,22 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
             positions=positions,
         )
 
-    def _order(self, top_k: int, diversity: Diversity | None) -> tuple[list[int], Sequence[int]]:
-        """The places that are answered, best first, and the position of each by score alone."""
-        if diversity is None:
+    def _order(
+        self, top_k: int, diversity: Diversity | None, drawing: Drawing | None
+    ) -> tuple[list[int], Sequence[int], Explored | None]:
+        """The places that are answered, the position of each by score alone, and how they were drawn, if they were."""
+        if diversity is None and drawing is None:
             order = rank(self.scores, self.candidates.ids, top_k)
-            return order, range(1, len(order) + 1)
-        order = rank(self.scores, self.candidates.ids)
-        positions = {place: position for position, place in enumerate(order, 1)}
-        order = diversified(order, self.scores, self.candidates.categories, diversity)[: top_k or None]
-        return order, [positions[place] for place in order]
+            return order, range(1, len(order) + 1), None
+        sought = top_k and max(top_k, drawing.said.over) if drawing is not None else 0
+        order = best = rank(self.scores, self.candidates.ids, sought)
+        explored = None
+        if diversity is not None:
+            order = diversified(best, self.scores, self.candidates.categories, diversity)[: top_k or None]
+        if drawing is not None:
+            order, explored = draw(drawing, best, top_k, self.weighed, self.candidates)
+        positions = dict(zip(best, range(1, len(best) + 1), strict=True))
+        return order, [positions[place] for place in order], explored
 
 
 def rank(scores: np.ndarray, candidates: Sequence[str], top_k: int = 0) -> list[int]:

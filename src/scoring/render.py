@@ -46,26 +46,34 @@ def to_json(answer: wire.ScoreResponse) -> str:
             "snapshot_instant": _instant(answer.snapshot_instant),
             "persona": answer.persona,
             "ranked": [_ranked(each) for each in answer.ranked],
+            **({"exploration": _exploration(answer.exploration)} if answer.HasField("exploration") else {}),
             "degraded": [{"reason": each.reason, "detail": each.detail} for each in answer.degraded],
         },
         ensure_ascii=False,
     )
 
 
+def drawn_by(said: wire.Exploration) -> str:
+    """The policy, how strong it is, and that its chances are estimated where they are."""
+    return said.policy + (f" {said.strength:g}" if said.strength else "") + ("" if said.is_exact else " (estimated)")
+
+
 def _cells(answer: wire.ScoreResponse) -> tuple[list[str], list[list[str]]]:
     factors = _telling(answer)
     targets = [_target(each) for each in answer.ranked[0].propensities] if answer.ranked else []
+    explores = answer.HasField("exploration")
     rows = [
         [
             str(each.position),
             each.candidate.id,
+            *([f"{each.chance:.3g}"] if explores else []),
             f"{each.score:+.4f}",
             *(f"{factor.contribution:+.4f}" for factor in each.factors if factor.name in factors),
             *(f"{propensity.value:.1%}" for propensity in each.propensities),
         ]
         for each in answer.ranked
     ]
-    return ["#", _kinds(answer), "score", *factors, *targets], rows
+    return ["#", _kinds(answer), *(["chance"] if explores else []), "score", *factors, *targets], rows
 
 
 def _telling(answer: wire.ScoreResponse) -> list[str]:
@@ -89,9 +97,11 @@ def _target(propensity: wire.Propensity) -> str:
 
 
 def _summary(answer: wire.ScoreResponse) -> str:
+    persona = f", persona {answer.persona}" if answer.persona else ""
+    drawn = f", drawn by {drawn_by(answer.exploration)}" if answer.HasField("exploration") else ""
     return (
         f"as of {_instant(answer.as_of)}, bundle {answer.bundle_id}, learner {answer.learner_version}, "
-        f"snapshot {_instant(answer.snapshot_instant)}" + (f", persona {answer.persona}" if answer.persona else "")
+        f"snapshot {_instant(answer.snapshot_instant)}{persona}{drawn}"
     )
 
 
@@ -108,9 +118,15 @@ def _ranked(each: wire.Ranked) -> dict[str, Any]:
             {"target": one.target, "value": one.value, "calibrated": one.calibrated} for one in each.propensities
         ],
     }
+    if each.chance:
+        shown["chance"] = each.chance
     if each.features:
         shown["features"] = {one.name: _value(one) for one in each.features}
     return shown
+
+
+def _exploration(said: wire.Exploration) -> dict[str, Any]:
+    return {"policy": said.policy, "strength": said.strength, "is_exact": said.is_exact}
 
 
 def _value(feature: wire.Feature) -> Any:

@@ -6,7 +6,8 @@
 
 The very functions of the request path. What the entry alone knows is taken from it: the learner's residuals (of the
 version that it names), the persona, the weights of the factors, and the values of those factors that are made from how
-things stood with everybody or from tables of the placement (`Factor.is_retraced`).
+things stood with everybody or from tables of the placement (`Factor.is_retraced`). An order that was drawn is drawn
+again from what the entry says it was drawn from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from itertools import starmap
 
 import numpy as np
+from msgspec.structs import replace
 
 from behavior.column import Column
 from behavior.errors import Gone
@@ -24,6 +26,7 @@ from behavior.raw_rows import unpack
 from behavior.served import CATEGORY, Basis, Served
 from scoring.answer import Degradation, explained
 from scoring.candidates import Candidates
+from scoring.exploring import Position, as_journalled, drawn_again
 from scoring.factors import FACTORS, Evidence, Weighed, relevance
 from scoring.model import Bundle
 from scoring.placements import Placement
@@ -47,7 +50,7 @@ class Retraced:
     """An answer made again.
 
     ranked     what was shown, in the order of the entry, with everything as it is now
-    checks     what was compared: vector, margins, propensities, factors, scores, order
+    checks     what was compared: vector, margins, propensities, factors, scores, order; exploration where it was drawn
     degraded   the reasons that the answer gave
     """
 
@@ -85,10 +88,11 @@ def retrace(entry: Served, bundle: Bundle, plans: Mapping[str, Plan]) -> Retrace
     propensities = np.array([propensity_of(float(each)) for each in believed])
     shown = explained(bundle.inputs, finals, moment, candidates.categories)
     order = rank(scores, candidates.ids, 0)
-    made = _Made(vector, margins, propensities, weighed, scores, order)
+    made = _Made(vector, margins, propensities, weighed, scores, order, drawn_again(entry))
     scored = Scored(candidates, vector, margins, believed, residuals, weighed, scores)
     m = len(candidates)
     ranking = scored.at(range(m), shown, marks=lambda *_: [()] * m, positions=[0] * m)
+    ranking = replace(ranking, chances=[each.chance for each in made.drawn], explored=entry.explored)
     return Retraced(ranking, _checks(entry, made), tuple(Degradation(reason, "") for reason in entry.degraded))
 
 
@@ -145,6 +149,7 @@ class _Made:
     weighed: Sequence[Weighed]
     scores: np.ndarray
     order: Sequence[int]
+    drawn: Sequence[Position]
 
 
 def _checks(entry: Served, made: _Made) -> tuple[Check, ...]:
@@ -152,7 +157,7 @@ def _checks(entry: Served, made: _Made) -> tuple[Check, ...]:
     shown, m = entry.shown, len(entry.shown)
     values = np.stack([each.values for each in made.weighed], axis=1) if made.weighed else np.zeros((m, 0))
     names = tuple((each.name, each.weight) for each in made.weighed)
-    pairs = (
+    pairs: list[tuple[str, Sequence[object], Sequence[object]]] = [
         ("vector", [row.astype("<f4").tobytes() for row in made.vector], [each.vector for each in shown]),
         ("margins", _bits(made.margins), _bits([each.margin for each in shown])),
         ("propensities", _bits(made.propensities), _rows(entry.propensities, m)),
@@ -160,7 +165,9 @@ def _checks(entry: Served, made: _Made) -> tuple[Check, ...]:
          [(entry.factors, row) for row in _rows(entry.values, m)]),
         ("scores", _bits(made.scores), _bits([each.score for each in shown])),
         ("order", list(made.order), _order_by_score(entry)),
-    )  # fmt: skip
+    ]  # fmt: skip
+    if entry.explored is not None:
+        pairs.append(("exploration", made.drawn, as_journalled(entry)))
     return tuple(starmap(_check, pairs))
 
 

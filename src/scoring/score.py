@@ -17,7 +17,7 @@ from behavior.finals import Finals, KeptBlock
 from behavior.moment import Moment
 from behavior.personas import assign
 from behavior.plan import ALL_ID, Plan, View
-from behavior.served import Basis
+from behavior.served import ITEM, Basis
 from deployment.clock import AsyncClock
 from deployment.zone import offset_at
 from scoring.answer import Answer, explained
@@ -26,6 +26,7 @@ from scoring.budget import budget_of
 from scoring.candidates import Candidates, candidates_of
 from scoring.cross_keys import Context, local_words
 from scoring.degradation import Circumstances, degradations
+from scoring.exploring import Drawing, Rates
 from scoring.factors import Evidence, views_read
 from scoring.held_personas import fits
 from scoring.journal import Journal
@@ -95,9 +96,11 @@ async def score(request: ScoreRequest, deps: Scoring, deadline: float | None = N
     scored = Scored.of(evidence, vector, margins)
 
     shown = explained(held.bundle.inputs, finals, moment, candidates.categories) if request.explain else {}
-    ranked = scored.ranked(request.top_k, shown, held.standing, placement.diversity)
+    request_id = deps.journal.request_id(request.user_id, as_of)
+    drawing = drawing_of(case, request_id, persona)
+    ranked = scored.ranked(request.top_k, shown, held.standing, placement.diversity, drawing)
     basis = basis_of(request, candidates, moment, ranked, blocks, (known.state.plan, held.snapshot.plan))
-    answer = answer_of(case, deps.journal.request_id(request.user_id, as_of), vector, persona, ranked, basis)
+    answer = answer_of(case, request_id, vector, persona, ranked, basis)
     deps.recall.tell(request.user_id, known, persona)
     deps.journal.record(answer)
     return answer
@@ -125,6 +128,25 @@ def answer_of(case: Case, request_id: str, vector: np.ndarray, persona: str, ran
         due=case.due,
         basis=basis,
     )
+
+
+def drawing_of(case: Case, request_id: str, persona: str) -> Drawing | None:
+    """How the order is drawn; None where the placement does not explore."""
+    said = case.placement.exploration
+    return None if said is None else Drawing(request_id, said, rates_of(case, persona))
+
+
+def rates_of(case: Case, persona: str) -> Rates:
+    """What the learners know of the rates of candidates at some places: of items in the placement, of categories."""
+    candidates, residuals = case.candidates, case.held.residuals
+
+    def rates(places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        ids = [candidates.ids[place] for place in places]
+        if candidates.kind == ITEM:
+            return residuals.block_rates(persona, case.request.placement or "", ids, case.as_of)
+        return residuals.rates(persona, ids, case.as_of)
+
+    return rates
 
 
 @timed("columns")

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from behavior.admission import MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_UTC_OFFSET_S
 from behavior.errors import BadInput
 from behavior.event import SECOND_US
-from behavior.served import CATEGORY, ITEM
+from behavior.served import CATEGORY, ITEM, Explored
 from deployment.pseudonym import Pseudonyms
 from deployment.zone import zone
 from scoring.answer import Answer
@@ -117,6 +117,8 @@ def answer_message(answer: Answer) -> wire.ScoreResponse:
         candidates_from=answer.candidates_from,
         placements_id=answer.placements_id,
     )
+    if answer.ranked.explored is not None:
+        response.exploration.CopyFrom(write_exploration(answer.ranked.explored))
     set_instant(response.as_of, answer.as_of)
     set_instant(response.snapshot_instant, answer.s)
     return response
@@ -217,7 +219,13 @@ def write_ranked(position: int, ranked: Ranked, target: str, calibrated: bool) -
         features=[_feature(name, value) for name, value in ranked.features.items()],
         marks=ranked.marks,
         relevance_position=ranked.relevance_position,
+        chance=ranked.chance,
     )
+
+
+def write_exploration(explored: Explored) -> wire.Exploration:
+    """How an order was drawn."""
+    return wire.Exploration(policy=explored.policy, strength=explored.strength, is_exact=explored.is_exact)
 
 
 def _candidate(ranked: Ranked) -> wire.Candidate:

@@ -157,6 +157,29 @@ def test_what_an_answer_was_made_from_stands_behind_the_persona() -> None:
     assert served.decode(served.encode(entry)) == entry
 
 
+def test_how_an_order_was_drawn_stands_before_the_seal() -> None:
+    """Policy, strength, chances, pool and the values of its factors; categories of items, rates of Thompson."""
+    explored = served.Explored(
+        "thompson", 0.0, np.array([0.5]).tobytes(), ("i-1", "i-2"), np.array([1.0, 2.0]).tobytes(), ("dairy", ""),
+        is_exact=False, rates=np.array([0.25]).tobytes(),
+    )  # fmt: skip
+    entry = msgspec.structs.replace(SERVED, explored=explored, key_id="s1")
+    assert served.encode(entry).hex() == (
+        "de000b" + SERVED_BYTES.removeprefix("89")
+        + "a86578706c6f726564" "88"  # explored, a map of 8:
+        "a6706f6c696379" "a874686f6d70736f6e"  # policy thompson
+        "a8737472656e677468" "cb0000000000000000"  # strength 0
+        "a76368616e636573" "c408" "000000000000e03f"  # chances 0.5
+        "a4706f6f6c" "92" "a3692d31" "a3692d32"  # pool i-1, i-2
+        "a676616c756573" "c410" "000000000000f03f" "0000000000000040"  # values 1, 2
+        "aa63617465676f72696573" "92" "a56461697279" "a0"  # categories dairy, none
+        "a869735f6578616374" "c2"  # is_exact false
+        "a57261746573" "c408" "000000000000d03f"  # rates 0.25
+        "a66b65795f6964" "a27331"  # key_id s1
+    )  # fmt: skip
+    assert served.decode(served.encode(entry)) == entry
+
+
 def test_seals_are_made_as_they_were() -> None:
     """BLAKE2b of 16 bytes over all before, with a key made from the sealing key: entries of years ago are checked."""
     seal = JournalSeal(Sealing("s1", bytes(range(32))))

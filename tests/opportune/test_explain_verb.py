@@ -1,6 +1,7 @@
 """`opportune explain` as typed, over real gRPC: the answer made again, TreeSHAP, and what cannot be explained."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -49,6 +50,13 @@ def answered(address: str) -> wire.ScoreResponse:
     raise AssertionError("the server does not answer")
 
 
+def attach(monkeypatch: pytest.MonkeyPatch, online: Online, address: str) -> None:
+    """Let commands ask the server there."""
+    for name, value in online.settings.replaced(port=int(address.partition(":")[2])).child_environment().items():
+        if name.startswith("OPPORTUNE_"):
+            monkeypatch.setenv(name, value)
+
+
 def wait_for_entry(online: Online) -> None:
     """Wait until an entry is in the log."""
     deadline = time.monotonic() + 10
@@ -62,9 +70,7 @@ def test_an_answer_is_explained_as_typed(
 ) -> None:
     """Equal to the last bit, with SHAP that adds up to the margin and the events behind it; unknown ids are refused."""
     with serving(online.settings) as address:
-        for name, value in online.settings.replaced(port=int(address.partition(":")[2])).child_environment().items():
-            if name.startswith("OPPORTUNE_"):
-                monkeypatch.setenv(name, value)
+        attach(monkeypatch, online, address)
         answer = answered(address)
         wait_for_entry(online)
         assert run(["explain", answer.request_id, "--shap", "--events", "--json"]) == 0
@@ -81,6 +87,7 @@ def test_an_answer_is_explained_as_typed(
         told = capsys.readouterr().out
         assert "equal to the last bit" in told
         assert "user_category:purchase_count_30d" in told
+        assert "order drawn" not in told
         assert run(["explain", answer.request_id[:16] + 16 * "0"]) == 2
         assert "there is no entry of" in capsys.readouterr().err
         _alter(online)
@@ -88,6 +95,23 @@ def test_an_answer_is_explained_as_typed(
         assert "has been changed since it was written" in capsys.readouterr().err
         with Client(address) as client, pytest.raises(Exception, match="32 hexadecimal digits"):
             client.explain("r-1")
+
+
+def test_how_an_order_was_drawn_is_told(
+    online: Online, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy in a line, the chances in a column, and one check more."""
+    file = tmp_path / "placements.toml"
+    file.write_text("[placements.home]\nexploration = { policy = 'epsilon-greedy', epsilon = 0.5 }\n")
+    with serving(online.settings.replaced(placements=file)) as address:
+        attach(monkeypatch, online, address)
+        answer = answered(address)
+        wait_for_entry(online)
+        assert run(["explain", answer.request_id]) == 0
+    told = capsys.readouterr().out
+    assert "order drawn by epsilon-greedy 0.5" in told
+    assert re.search(r"chance.*score", told)
+    assert re.search(r"exploration\W+yes", told)
 
 
 def _alter(online: Online) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from behavior.event import DAY_US, PERSONALIZATION, SECOND_US, Admitted, Event
+from behavior.exploration import THOMPSON
 from behavior.served import Served, encode
 from deployment.archive import Archive
 from deployment.journal_archive import JournalArchive
 from opportune.command import run
 from tests.training.ope.entries import FACTORS, POLICY, POOL, VALUES, T, altered, entry
 from training.ope.candidate import Candidate
-from training.ope.policies import THOMPSON
 
 USERS, EACH = 150, 4
 # What users click on, whatever stands before it: the propensity is wrong about them, and those who follow it lose.

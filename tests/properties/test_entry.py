@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from behavior.calibration import Calibration
 from behavior.raw_rows import RawRows
-from behavior.served import Basis, decode, encode
+from behavior.served import Basis, Explored, decode, encode
 from scoring import journal_entry as rooms
 from scoring.answer import Answer, Degradation
 from scoring.journal_entry import served, write
@@ -30,6 +30,10 @@ def answers(draw: st.DrawFn) -> Answer:
     weights = [draw(floats) for _ in names]
     m = draw(st.sampled_from([0, 1, 2, 3, 15, 16, 17]))
     moved = draw(st.booleans())
+    explored = st.builds(
+        Explored, texts, floats, st.binary(max_size=300), st.lists(texts, max_size=2).map(tuple),
+        st.binary(max_size=300), st.lists(texts, max_size=2).map(tuple), st.booleans(), st.binary(max_size=300),
+    )  # fmt: skip
     ranked = ranking_of(
         *[
             Ranked(
@@ -40,7 +44,8 @@ def answers(draw: st.DrawFn) -> Answer:
                 draw(st.integers(1, 70_000)) if moved else place,
             )
             for place in range(1, m + 1)
-        ]
+        ],
+        explored=draw(st.none() | explored),
     )  # fmt: skip
     raws = st.builds(RawRows, texts, st.binary(max_size=300), st.just(((None, "a", ["b"]),)))
     basis = st.builds(Basis, numbers, texts, st.lists(raws, max_size=2).map(tuple), texts, texts)

@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from behavior.served import Explored
 from scoring.ranking import Ranked, Ranking
 
 
-def ranking_of(*rows: Ranked) -> Ranking:
-    """The ranking that shows these candidates, of one kind and with the same factors, in this order."""
+def ranking_of(*rows: Ranked, explored: Explored | None = None) -> Ranking:
+    """The ranking that shows these candidates, of one kind and with the same factors, in this order, maybe drawn."""
     factors = tuple((each.name, each.weight) for each in rows[0].addends) if rows else ()
     return Ranking(
         kind=rows[0].kind if rows else "category",
@@ -24,4 +25,6 @@ def ranking_of(*rows: Ranked) -> Ranking:
         features={name: [each.features[name] for each in rows] for name in (rows[0].features if rows else ())},
         marks=[each.marks for each in rows],
         positions=[each.relevance_position for each in rows],
+        chances=[each.chance for each in rows] if explored else (),
+        explored=explored,
     )

@@ -95,6 +95,26 @@ def test_the_persona_is_told() -> None:
     assert json.loads(to_json(ANSWER))["persona"] == ""
 
 
+def test_what_was_drawn_is_told_with_its_chances() -> None:
+    """A column of chances, the policy in the first line, both in JSON; nothing of them where nothing was drawn."""
+    drawn = wire.ScoreResponse()
+    drawn.CopyFrom(ANSWER)
+    drawn.exploration.CopyFrom(wire.Exploration(policy="epsilon-greedy", strength=0.1, is_exact=True))
+    drawn.ranked[0].chance = 1 / 3
+    first, head, row, _ = shown(drawn, terminal=False).splitlines()
+    assert first.endswith(", drawn by epsilon-greedy 0.1")
+    assert (head.split()[:4], row.split()[:4]) == (
+        ["#", "category", "chance", "score"], ["1", "[b]TEA[/b]", "0.333", "+0.3000"],
+    )  # fmt: skip
+    said = json.loads(to_json(drawn))
+    assert said["exploration"] == {"policy": "epsilon-greedy", "strength": 0.1, "is_exact": True}
+    assert said["ranked"][0]["chance"] == 1 / 3
+    drawn.exploration.CopyFrom(wire.Exploration(policy="thompson"))
+    assert shown(drawn, terminal=False).splitlines()[0].endswith(", drawn by thompson (estimated)")
+    assert "drawn" not in shown(ANSWER, terminal=False)
+    assert json.loads(to_json(ANSWER)).keys().isdisjoint({"exploration"})
+
+
 def test_json_keeps_every_bit() -> None:
     """Numbers come back exactly, features by name, missing ones as null."""
     ranked = json.loads(to_json(ANSWER))["ranked"][0]

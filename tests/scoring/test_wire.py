@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from behavior.calibration import Calibration
 from behavior.errors import BadInput
+from behavior.served import Explored
 from deployment.pseudonym import Pseudonyms
 from scoring import wire as rooms
 from scoring.answer import Answer, Degradation
@@ -149,14 +150,16 @@ def answers(draw: st.DrawFn) -> Answer:
             kind, draw(names), draw(names), draw(numbers),
             tuple(Addend(name, draw(numbers), weight, draw(numbers)) for name, weight in weights),
             draw(numbers), draw(numbers), draw(numbers), b"", features, tuple(draw(st.lists(names, max_size=2))),
-            draw(st.integers(0, 1000)),
+            draw(st.integers(0, 1000)), draw(numbers),
         )
         for _ in range(draw(st.integers(0, 4)))
     ]  # fmt: skip
     us = st.integers(-(10**15), 2**52)
+    explored = st.builds(Explored, names, numbers, st.just(b""), st.just(()), st.just(b""), is_exact=st.booleans())
     return Answer(
         draw(names), "k1-u", None, draw(us), 0, draw(us), draw(names), draw(names),
-        draw(st.sampled_from([None, Calibration(1.0, 0.0)])), draw(longs), ranking_of(*rows),
+        draw(st.sampled_from([None, Calibration(1.0, 0.0)])), draw(longs),
+        ranking_of(*rows, explored=draw(st.none() | explored)),
         tuple(Degradation(*each) for each in draw(st.lists(st.tuples(names, names), max_size=2))),
         draw(names), tuple(draw(st.lists(names, max_size=3))), draw(names),
     )  # fmt: skip

@@ -101,18 +101,25 @@ def _summary(answer: "wire.ExplainResponse") -> list[str]:
         f"bundle {answer.bundle_id}, learner {answer.learner_version}, candidates from {answer.candidates_from}, "
         f"entry in the {answer.found_in}" + (f", persona {answer.persona}" if answer.persona else ""),
     ]
+    if answer.HasField("exploration"):
+        from scoring.render import drawn_by
+
+        lines.append(f"order drawn by {drawn_by(answer.exploration)}")
     return lines + [f"degraded: {each.reason}" for each in answer.degraded]
 
 
 def _scores(answer: "wire.ExplainResponse") -> Table:
     factors = [each.name for each in answer.shown[0].ranked.factors] if answer.shown else []
-    table = _table("#", "candidate", "score", *factors, "margin", "propensity", title="scores")
+    explores = answer.HasField("exploration")
+    chance = ["chance"] if explores else []
+    table = _table("#", "candidate", *chance, "score", *factors, "margin", "propensity", title="scores")
     for each in answer.shown:
         ranked = each.ranked
         numbers = (ranked.score, *(factor.contribution for factor in ranked.factors), each.margin)
         propensities = (f"{one.value:.1%}" for one in ranked.propensities)
         cells = (f"{number:+.4f}" for number in numbers)
-        table.add_row(str(ranked.position), Text(ranked.candidate.id), *cells, *propensities)
+        drawn = [f"{ranked.chance:.3g}"] if explores else []
+        table.add_row(str(ranked.position), Text(ranked.candidate.id), *drawn, *cells, *propensities)
     return table
 
 

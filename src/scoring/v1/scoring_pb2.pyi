@@ -71,7 +71,7 @@ class ScoreRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., anonymous_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., placement: _Optional[str] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ..., top_k: _Optional[int] = ..., explain: _Optional[bool] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
-    __slots__ = ("request_id", "as_of", "bundle_id", "learner_version", "snapshot_instant", "ranked", "degraded", "persona", "candidates_from", "placements_id")
+    __slots__ = ("request_id", "as_of", "bundle_id", "learner_version", "snapshot_instant", "ranked", "degraded", "persona", "candidates_from", "placements_id", "exploration")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +82,7 @@ class ScoreResponse(_message.Message):
     PERSONA_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FROM_FIELD_NUMBER: _ClassVar[int]
     PLACEMENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPLORATION_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     as_of: _timestamp_pb2.Timestamp
     bundle_id: str
@@ -92,10 +93,21 @@ class ScoreResponse(_message.Message):
     persona: str
     candidates_from: _containers.RepeatedScalarFieldContainer[str]
     placements_id: str
-    def __init__(self, request_id: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., learner_version: _Optional[int] = ..., snapshot_instant: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ranked: _Optional[_Iterable[_Union[Ranked, _Mapping]]] = ..., degraded: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., persona: _Optional[str] = ..., candidates_from: _Optional[_Iterable[str]] = ..., placements_id: _Optional[str] = ...) -> None: ...
+    exploration: Exploration
+    def __init__(self, request_id: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., learner_version: _Optional[int] = ..., snapshot_instant: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ranked: _Optional[_Iterable[_Union[Ranked, _Mapping]]] = ..., degraded: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., persona: _Optional[str] = ..., candidates_from: _Optional[_Iterable[str]] = ..., placements_id: _Optional[str] = ..., exploration: _Optional[_Union[Exploration, _Mapping]] = ...) -> None: ...
+
+class Exploration(_message.Message):
+    __slots__ = ("policy", "strength", "is_exact")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    IS_EXACT_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    strength: float
+    is_exact: bool
+    def __init__(self, policy: _Optional[str] = ..., strength: _Optional[float] = ..., is_exact: _Optional[bool] = ...) -> None: ...
 
 class Ranked(_message.Message):
-    __slots__ = ("position", "candidate", "score", "factors", "propensities", "features", "marks", "relevance_position")
+    __slots__ = ("position", "candidate", "score", "factors", "propensities", "features", "marks", "relevance_position", "chance")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +116,7 @@ class Ranked(_message.Message):
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     MARKS_FIELD_NUMBER: _ClassVar[int]
     RELEVANCE_POSITION_FIELD_NUMBER: _ClassVar[int]
+    CHANCE_FIELD_NUMBER: _ClassVar[int]
     position: int
     candidate: Candidate
     score: float
@@ -112,7 +125,8 @@ class Ranked(_message.Message):
     features: _containers.RepeatedCompositeFieldContainer[Feature]
     marks: _containers.RepeatedScalarFieldContainer[str]
     relevance_position: int
-    def __init__(self, position: _Optional[int] = ..., candidate: _Optional[_Union[Candidate, _Mapping]] = ..., score: _Optional[float] = ..., factors: _Optional[_Iterable[_Union[Factor, _Mapping]]] = ..., propensities: _Optional[_Iterable[_Union[Propensity, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., marks: _Optional[_Iterable[str]] = ..., relevance_position: _Optional[int] = ...) -> None: ...
+    chance: float
+    def __init__(self, position: _Optional[int] = ..., candidate: _Optional[_Union[Candidate, _Mapping]] = ..., score: _Optional[float] = ..., factors: _Optional[_Iterable[_Union[Factor, _Mapping]]] = ..., propensities: _Optional[_Iterable[_Union[Propensity, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., marks: _Optional[_Iterable[str]] = ..., relevance_position: _Optional[int] = ..., chance: _Optional[float] = ...) -> None: ...
 
 class Factor(_message.Message):
     __slots__ = ("name", "value", "weight", "contribution")
@@ -165,7 +179,7 @@ class ExplainRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., events: _Optional[bool] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("request_id", "user", "as_of", "snapshot_instant", "folded_until", "bundle_id", "learner_version", "placement", "persona", "utc_offset_s", "device", "page", "candidates_from", "degraded", "found_in", "equal", "checks", "shown", "events")
+    __slots__ = ("request_id", "user", "as_of", "snapshot_instant", "folded_until", "bundle_id", "learner_version", "placement", "persona", "utc_offset_s", "device", "page", "candidates_from", "degraded", "found_in", "equal", "checks", "shown", "events", "exploration")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
@@ -185,6 +199,7 @@ class ExplainResponse(_message.Message):
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     SHOWN_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    EXPLORATION_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     user: str
     as_of: _timestamp_pb2.Timestamp
@@ -204,7 +219,8 @@ class ExplainResponse(_message.Message):
     checks: _containers.RepeatedCompositeFieldContainer[Check]
     shown: _containers.RepeatedCompositeFieldContainer[Shown]
     events: _containers.RepeatedCompositeFieldContainer[PastEvent]
-    def __init__(self, request_id: _Optional[str] = ..., user: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., snapshot_instant: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., folded_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., learner_version: _Optional[int] = ..., placement: _Optional[str] = ..., persona: _Optional[str] = ..., utc_offset_s: _Optional[int] = ..., device: _Optional[str] = ..., page: _Optional[str] = ..., candidates_from: _Optional[str] = ..., degraded: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., found_in: _Optional[str] = ..., equal: _Optional[bool] = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ..., shown: _Optional[_Iterable[_Union[Shown, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[PastEvent, _Mapping]]] = ...) -> None: ...
+    exploration: Exploration
+    def __init__(self, request_id: _Optional[str] = ..., user: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., snapshot_instant: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., folded_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., learner_version: _Optional[int] = ..., placement: _Optional[str] = ..., persona: _Optional[str] = ..., utc_offset_s: _Optional[int] = ..., device: _Optional[str] = ..., page: _Optional[str] = ..., candidates_from: _Optional[str] = ..., degraded: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., found_in: _Optional[str] = ..., equal: _Optional[bool] = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ..., shown: _Optional[_Iterable[_Union[Shown, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[PastEvent, _Mapping]]] = ..., exploration: _Optional[_Union[Exploration, _Mapping]] = ...) -> None: ...
 
 class Check(_message.Message):
     __slots__ = ("name", "equal", "detail")

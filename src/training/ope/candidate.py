@@ -18,8 +18,9 @@ import msgspec
 import numpy as np
 
 from behavior.errors import BadInput
+from behavior.exploration import EPSILON_GREEDY, PLACKETT_LUCE, THOMPSON
 from behavior.relevance import added
-from training.ope.policies import EPSILON_GREEDY, PLACKETT_LUCE, THOMPSON, Policy
+from training.ope.policies import Policy
 
 GREEDY = "greedy"
 _KINDS = (GREEDY, EPSILON_GREEDY, PLACKETT_LUCE)

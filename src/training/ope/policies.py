@@ -1,14 +1,15 @@
 """Policies that draw an order from a pool of candidates, and the chances that they give.
 
 An order is drawn position by position: each next one of those that are left, given what stands before it. So a whole
-order's chance is the product of its conditional chances, and two policies are compared position by position.
+order's chance is the product of its conditional chances, and two policies are compared position by position. The
+formulas are those of `behavior.exploration`, for many decisions at once and all of the pool.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-EPSILON_GREEDY, PLACKETT_LUCE, THOMPSON = "epsilon-greedy", "plackett-luce", "thompson"
+from behavior.exploration import EPSILON_GREEDY, PLACKETT_LUCE
 
 
 @dataclass(frozen=True, slots=True)

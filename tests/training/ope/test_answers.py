@@ -6,12 +6,13 @@ import pytest
 
 from behavior.errors import BadInput
 from behavior.event import DAY_US
+from behavior.exploration import EPSILON_GREEDY, THOMPSON
 from behavior.relevance import added
 from behavior.served import Explored, decode, encode
 from tests.training.ope.entries import FACTORS, POLICY, POOL, VALUES, T, altered, entry
 from training.ope.answers import Answer, Asked, decisions_of, explored_answers
 from training.ope.candidate import Candidate
-from training.ope.policies import EPSILON_GREEDY, THOMPSON, Policy
+from training.ope.policies import Policy
 
 BEFORE = T + DAY_US
 

@@ -5,7 +5,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from training.ope.policies import EPSILON_GREEDY, PLACKETT_LUCE, Policy, of_drawn
+from behavior.exploration import EPSILON_GREEDY, PLACKETT_LUCE, drawn, step_of, uniforms
+from training.ope.policies import Policy, of_drawn
 
 SCORES = np.array([0.3, 1.2, -0.7, 1.2])
 POLICIES = [Policy(PLACKETT_LUCE, 0.7), Policy(EPSILON_GREEDY, 0.25), Policy(EPSILON_GREEDY, 0.0)]
@@ -59,3 +60,12 @@ def test_scores_far_apart_do_not_overflow() -> None:
 def test_of_equal_scores_the_earlier_is_the_better() -> None:
     """Greedy takes the first of a tie."""
     assert Policy(EPSILON_GREEDY, 0.0).chances(SCORES, np.array([1, 3]))[:, [1, 3]].tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_an_evaluation_takes_the_chances_that_serving_states(policy: Policy) -> None:
+    """What is drawn online is drawn with the chances that are computed here, up to rounding."""
+    for number in range(50):
+        order, stated = drawn(step_of(policy.kind, SCORES.tolist(), policy.strength), 4, uniforms(str(number), 3))
+        found = of_drawn(policy.chances(SCORES, np.array(order)), np.array(order))
+        assert found == pytest.approx(stated, abs=1e-14)

@@ -5,8 +5,9 @@ from itertools import permutations
 
 import numpy as np
 
+from behavior.exploration import PLACKETT_LUCE
 from training.ope.decisions import Decisions, compared
-from training.ope.policies import PLACKETT_LUCE, Policy, of_drawn
+from training.ope.policies import Policy, of_drawn
 
 # Contexts that decisions are made in, things in each pool, positions, factors of the scores.
 CONTEXTS, POOL, POSITIONS, FACTORS = 40, 6, 2, 2
