@@ -13,6 +13,8 @@ from deployment.keys import Keys
 
 FIRST = 1
 PARTITIONS, GENERATION, REBUILDING, SHARDS = b"partitions", b"generation", b"rebuilding", b"shards"
+# There while the operator wants nothing learned.
+FROZEN = b"learner_frozen"
 
 
 def agree(client: Any, keys: Keys, plan: Callable[[], Plan]) -> int:

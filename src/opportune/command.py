@@ -48,6 +48,9 @@ VERBS = (
     Verb("inspect", "opportune.verbs.inspect:inspect", "Show a user's state, and its features online and offline."),
     Verb("parity", "opportune.verbs.parity:parity", "Check what was served against the archive, bit for bit."),
     Verb("deadletters", "opportune.verbs.dead_letters:deadletters", "Look at rejected events, or send them again."),
+    Verb(
+        "learner", "opportune.verbs.learner:learner", "Show what was learned from outcomes, or stop and start learning."
+    ),
     Verb("clock", "opportune.verbs.clock:clock", "Show the deployment's clock, or advance it in a replay."),
     Verb("rebuild", "opportune.verbs.rebuild:rebuild", "Restore the online states from the archive."),
     Verb("serve", "opportune.verbs.consumers:serve", "Answer Score, Track and Explain over gRPC."),

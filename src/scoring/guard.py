@@ -148,10 +148,9 @@ class Guard:
         """How often harm was seen, of all personas."""
         return sum(watch.harms for watch in self._watches.values())
 
-    @property
-    def resting(self) -> int:
-        """How many personas rest."""
-        return sum(watch.resting > 0 for watch in self._watches.values())
+    def resting_personas(self) -> tuple[str, ...]:
+        """The personas that rest, by name."""
+        return tuple(sorted(persona for persona, watch in self._watches.items() if watch.resting > 0))
 
     def look(self, persona: str, difference: float, loss: float) -> Numbers | None:
         """Take the loss of the batch model, and how much greater it is with the correction, of a labelled example.

@@ -86,6 +86,7 @@ def _tell(examples: Sequence[Example], learning: Learning) -> None:
     for label, number in Tally(example.label for example in examples).items():
         EXAMPLES.labels(LABELS[label]).inc(number)
     SHARDS.set(len(learning.own))
+    FROZEN.set(learning.is_frozen)
     for own in learning.own.values():
         VERSION.labels(own.number).set(own.version)
         PENDING.labels(own.number).set(sum(len(join.pending) for join in own.joins))

@@ -49,10 +49,14 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True):
-    """A record of the order: what a commit has taken, in this order, and the version that it made of the numbers."""
+    """A record of the order: what a commit has taken, in this order, and the version that it made of the numbers.
+
+    is_frozen   whether the operator wanted nothing learned of it
+    """
 
     version: int
     stretches: tuple[Stretch, ...]
+    is_frozen: bool = False
 
 
 _encoder = msgspec.msgpack.Encoder()

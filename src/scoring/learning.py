@@ -23,7 +23,7 @@ from behavior.event import Admitted, admit
 from behavior.partition import partition_of
 from behavior.served import EVENT_ENTRY, Served
 from deployment.clock import Clock
-from deployment.generations import GENERATION, SHARDS
+from deployment.generations import FROZEN, GENERATION, SHARDS
 from deployment.keys import Keys, ShardKeys
 from scoring.example import Example
 from scoring.fold import by_partition, no_cycles
@@ -94,11 +94,12 @@ class OwnShard:
                     taken.append(Stretch(partition, join.place.offset, join.place.offset, 0, read.now))
         return examples, taken
 
-    def step(self, examples: Sequence[Example], taken: Sequence[Stretch]) -> Step:
-        """Learn the examples; what is to be committed of it."""
+    def step(self, examples: Sequence[Example], taken: Sequence[Stretch], *, is_frozen: bool) -> Step:
+        """Learn the examples, or only look at them; what is to be committed of it."""
+        self.learned.is_frozen = is_frozen
         self.learned.learn(examples)
         changed = self.learned.changed()
-        record = Taken(self.version + bool(changed), tuple(taken))
+        record = Taken(self.version + bool(changed), tuple(taken), is_frozen)
         joins = {stretch.partition: self.joins[stretch.partition] for stretch in taken}
         return Step(self.number, self.epoch, self.commits, record, changed, joins)
 
@@ -128,6 +129,8 @@ class Learning:
         self._is_agreed = False
         self._next_agreement = 0.0
         self._is_fenced = False
+        # Whether the operator wants nothing learned; asked for as often as leases are renewed.
+        self.is_frozen = False
         self.own: dict[int, OwnShard] = {}
 
     def run(
@@ -166,7 +169,7 @@ class Learning:
         for own in self.own.values():
             its, taken = own.take(read)
             if taken:
-                steps.append(own.step(its, taken))
+                steps.append(own.step(its, taken, is_frozen=self.is_frozen))
                 examples += its
         self._commit(steps)
         return examples
@@ -219,7 +222,8 @@ class Learning:
             return self._is_agreed
         self._next_agreement = time.monotonic() + self._leases.pause_ms / 1000
         name, shards = self._keys.deployment(), self._shard_keys.shards
-        generation, said = self._client.hmget(name, [GENERATION, SHARDS])
+        generation, said, frozen = self._client.hmget(name, [GENERATION, SHARDS, FROZEN])
+        self.is_frozen = frozen is not None
         self._is_agreed = generation is not None
         if self._is_agreed and said is None:
             self._client.hsetnx(name, SHARDS, shards)

@@ -67,7 +67,7 @@ class Shard:
     @property
     def resting(self) -> int:
         """How many personas only have their examples looked at, after harm."""
-        return self._guard.resting
+        return len(self._guard.resting_personas())
 
     def take_skipped(self) -> int:
         """How many examples were left out since this was last asked, since their margin is not a number."""

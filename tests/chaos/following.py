@@ -73,6 +73,7 @@ def followed(
                 examples += take(join, k, entry)
             assert stretch.upto == join.place.offset
             examples += join.wait(stretch.until)
+        learned.is_frozen = record.is_frozen
         learned.learn(examples)
     return learned.numbers()
 
