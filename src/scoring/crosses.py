@@ -1,9 +1,11 @@
 """The learner of crosses: River's logistic regression on persona × content × context, on top of the batch margin.
 
 The margin stands in the gradient, so what the model knows already is not learned again: weights are corrections in
-logits. AdaGrad's steps (Duchi, Hazan and Singer, "Adaptive subgradient methods", JMLR 12, 2011) from an accumulator
-that does not begin at 0: a first step is as long as its gradient, not as long as the rate, so that of a rare outcome
-the many small gradients of what did not come do not outrun the few great ones of what did.
+logits. AdaGrad's steps (Duchi, Hazan and Singer, "Adaptive subgradient methods", JMLR 12, 2011), with two changes:
+
+  - the sum of squares does not begin at 0: a first step is as long as its gradient, not as long as the rate, so that of
+    a rare outcome the many small gradients of what did not come do not outrun the few great ones of what did;
+  - it fades: AdaGrad's own steps become ever shorter, and what was long learned would follow no change of tastes.
 """
 
 import math
@@ -22,11 +24,36 @@ from scoring.recency import Recency
 # Beyond, a probability is 0 or 1 to River.
 MAX_MARGIN = 30.0
 # A hundred outcomes move a weight by about one logit at most.
-LEARNING_RATE = 0.05
+LEARNING_RATE = 0.1
 ACCUMULATED = 1.0
+# Half of what was learned of how long steps may be is of the last 69 examples.
+FADE = 0.99
 # The gradient of the log loss lies within ±1 by itself; this keeps that true should the loss ever change.
 CLIP_GRADIENT = 1.0
 ROOM = 100_000
+
+
+class FadingAdaGrad(optim.base.Optimizer):
+    """AdaGrad whose sums of squared gradients forget: of each feature, a gradient of k examples ago counts fade^k.
+
+        squares = fade · squares + gradient²          step = rate · gradient / √(accumulated + squares)
+
+    rate          no step of a weight is longer than that over √accumulated, times the gradient
+    accumulated   what stands beside the squares from the start, above 0
+    fade          1 is AdaGrad itself
+    """
+
+    def __init__(self, rate: float = LEARNING_RATE, accumulated: float = ACCUMULATED, fade: float = FADE) -> None:
+        super().__init__(rate)
+        self.accumulated = accumulated
+        self.fade = fade
+        self.g2: defaultdict[Any, float] = defaultdict(float)
+
+    def _step_with_dict(self, w: Any, g: Any) -> Any:
+        for name, gradient in g.items():
+            self.g2[name] = squares = self.fade * self.g2[name] + gradient * gradient
+            w[name] -= self.learning_rate * gradient / math.sqrt(self.accumulated + squares)
+        return w
 
 
 class OffsetLogisticRegression(linear_model.LogisticRegression):
@@ -36,8 +63,7 @@ class OffsetLogisticRegression(linear_model.LogisticRegression):
     offset it is River's own, but that it has no intercept, sums the weights of the features in the order in which x
     gives them, and forgets the features that it learned about least recently where there are more than `room`.
 
-    learning_rate   of AdaGrad: no step of a weight is longer
-    accumulated     what AdaGrad's sum of squared gradients begins with
+    learning_rate, accumulated, fade   as in `FadingAdaGrad`
     room            how many features are remembered
 
     >>> model = OffsetLogisticRegression()
@@ -50,12 +76,17 @@ class OffsetLogisticRegression(linear_model.LogisticRegression):
     """
 
     def __init__(
-        self, learning_rate: float = LEARNING_RATE, accumulated: float = ACCUMULATED, room: int = ROOM
+        self,
+        learning_rate: float = LEARNING_RATE,
+        accumulated: float = ACCUMULATED,
+        fade: float = FADE,
+        room: int = ROOM,
     ) -> None:
         self.learning_rate = learning_rate
         self.accumulated = accumulated
+        self.fade = fade
         self.room = room
-        super().__init__(optim.AdaGrad(learning_rate, accumulated), intercept_lr=0.0, clip_gradient=CLIP_GRADIENT)
+        super().__init__(FadingAdaGrad(learning_rate, accumulated, fade), intercept_lr=0.0, clip_gradient=CLIP_GRADIENT)
         self._recency: Recency[Any] = Recency(room)
         self._offset = 0.0
 

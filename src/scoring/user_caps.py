@@ -10,7 +10,7 @@ import math
 from scoring.learners import Numbers, key_of, parts_of
 from scoring.recency import Recency
 
-CAP = 100.0
+CAP = 20.0
 HALF_LIFE_US = 24 * 3_600_000_000
 ROOM = 50_000
 
@@ -20,8 +20,8 @@ class UserCaps:
 
     >>> caps = UserCaps()
     >>> weights = [caps.weight("k1-ab", t=0) for _ in range(200)]
-    >>> weights[0], weights[99], weights[199]
-    (1.0, 1.0, 0.5)
+    >>> weights[0], weights[19], weights[199]
+    (1.0, 1.0, 0.1)
     """
 
     def __init__(self, room: int = ROOM) -> None:
