@@ -24,7 +24,8 @@ STALE_INTERVALS = 3
 class Circumstances(msgspec.Struct, frozen=True, eq=False):
     """What is looked at: how the answer was made.
 
-    vector  float32[n, d], the rows that the model saw
+    vector       float32[n, d], the rows that the model saw
+    is_resting   whether the learner rests of the user's persona, after harm
     """
 
     known: Known
@@ -32,6 +33,7 @@ class Circumstances(msgspec.Struct, frozen=True, eq=False):
     placement: Placement
     as_of: int
     vector: np.ndarray
+    is_resting: bool = False
 
     @property
     def lag_s(self) -> float:
@@ -106,6 +108,12 @@ def _too_much_missing(seen: Circumstances) -> str | None:
     return f"{share:.0%} of what the model looks at is missing, although the user is known; do not trust the order"
 
 
+def _learner_resting(seen: Circumstances) -> str | None:
+    if not seen.is_resting:
+        return None
+    return "what the learner knows of this persona was taken back to when it last helped, and nothing is learned now"
+
+
 REASONS: tuple[Reason, ...] = (
     Reason(
         "unknown_user", "no event with consent is known of this user; everything about the user is missing",
@@ -135,6 +143,11 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "too_much_missing", "more of the model's inputs are missing than the placement allows, of a user who is known",
         _too_much_missing,
+    ),
+    Reason(
+        "learner_resting", "what was learned of the persona, or from which labels, did harm: it is as it last helped, "
+        "and nothing is learned for a while",
+        _learner_resting,
     ),
 )  # fmt: skip
 

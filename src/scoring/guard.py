@@ -25,7 +25,7 @@ from typing import Any
 
 from river import drift
 
-from scoring.learners import Numbers, key_of, parts_of
+from scoring.learners import WATCH, Numbers, key_of, parts_of
 
 # Differences that ADWIN is begun anew with; it holds at most twice as many.
 HELD = 1_000
@@ -219,7 +219,7 @@ class Guard:
         """All state."""
         found: dict[str, tuple[float, ...]] = {}
         for persona, watch in self._watches.items():
-            found[key_of("watch", persona)] = watch.counts
+            found[key_of(WATCH, persona)] = watch.counts
             for number, pair in enumerate(watch.fed, watch.first):
                 found[key_of("fed", persona, str(number % (2 * HELD)))] = (float(number), *pair)
         for name, kept in (("vetting", self._vetting), ("good", self._good)):
@@ -232,7 +232,7 @@ class Guard:
         fed: dict[str, list[tuple[float, ...]]] = {}
         for key, values in numbers.items():
             match parts_of(key):
-                case "watch", persona:
+                case name, persona if name == WATCH:
                     self._watches[persona] = Watch.of(values)
                 case "fed", persona, _:
                     fed.setdefault(persona, []).append(values)
@@ -249,7 +249,7 @@ class Guard:
         return self._watches.setdefault(persona, Watch())
 
     def _note(self, persona: str, watch: Watch) -> None:
-        self._changed[key_of("watch", persona)] = watch.counts
+        self._changed[key_of(WATCH, persona)] = watch.counts
 
     def _put(self, name: str, kept: dict[str, dict[str, tuple[float, ...]]], persona: str, weights: Numbers) -> None:
         former = kept.pop(persona, {})

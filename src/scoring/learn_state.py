@@ -21,6 +21,7 @@ from deployment.keys import ShardKeys
 from scoring.joiner import PartitionJoin
 from scoring.packed_numbers import encode_delta, packed, unpacked
 from scoring.pending import Pending, Place, Reaction
+from scoring.residuals import is_followed
 from scoring.scripts import Run, Script, lua
 
 if TYPE_CHECKING:
@@ -136,9 +137,10 @@ class LearnState:
 
     def _run(self, step: Step) -> Run:
         changed = {key: None if values is None else packed(values) for key, values in step.changed.items()}
+        followed = {key: data for key, data in changed.items() if is_followed(key)}
         args: list[bytes | str | int] = [
             step.epoch, step.commits, step.taken.version, _encoder.encode(step.taken), ORDER_KEPT,
-            encode_delta(changed) if changed else b"", DELTAS_KEPT,
+            encode_delta(followed) if followed else b"", DELTAS_KEPT,
             *_fields(changed), *_fields(_places(step.joins)), *_fields(self._news(step)),
             *_fields(_entries(step.joins)),
         ]  # fmt: skip

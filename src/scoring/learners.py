@@ -20,6 +20,8 @@ CROSSES = "crosses"
 # And of what stands beside them.
 GUARD = "guard"
 CAPS = "caps"
+# The first part of the guard's keys of what is watched, by persona: its second number is how long that rests.
+WATCH = "watch"
 
 _SEPARATOR, _ESCAPE = "|", "%"
 

@@ -32,6 +32,7 @@ from scoring.learn_state import LearnState, Step, Stretch, Taken
 from scoring.leases import Leases
 from scoring.log import GAP_ENTRY, Entry, Log, share_of_each
 from scoring.pending import Place
+from scoring.residuals import is_followed
 from scoring.shard import Shard
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class OwnShard:
         self.learned.is_frozen = is_frozen
         self.learned.learn(examples)
         changed = self.learned.changed()
-        record = Taken(self.version + bool(changed), tuple(taken), is_frozen)
+        record = Taken(self.version + any(map(is_followed, changed)), tuple(taken), is_frozen)
         joins = {stretch.partition: self.joins[stretch.partition] for stretch in taken}
         return Step(self.number, self.epoch, self.commits, record, changed, joins)
 

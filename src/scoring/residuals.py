@@ -12,13 +12,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scoring.cross_keys import ITEM_CROSS, POSITION, Context, crosses_of
-from scoring.learners import CROSSES, RATES, Numbers, parts_of
+from scoring.learners import CROSSES, GUARD, RATES, WATCH, Numbers, joined, key_of, parts_of
 from scoring.shrinkage import BLOCK_RATES, CATEGORY_RATES, SHRINKAGE, Shrinkage
 from scoring.thing_tables import ThingTables
 
 # The tables of a group of rates, in the order of the numbers of `ShrunkRates`.
 _COUNTED = ("successes", "trials", "t")
 _FORGOTTEN = (0.0, 0.0, 0.0)
+_FOLLOWED = (joined(CROSSES, ""), joined(RATES, ""), joined(key_of(GUARD, WATCH), ""))
+
+
+def is_followed(key: str) -> bool:
+    """Whether scorers take this number of a shard: what corrects, rates, and who rests after harm."""
+    return key.startswith(_FOLLOWED)
 
 
 class Residuals:
@@ -48,8 +54,12 @@ class Residuals:
     def apply(self, version: int, changed: Mapping[str, tuple[float, ...] | None]) -> None:
         """Take over what has changed since the version before; None is forgotten."""
         for key, values in changed.items():
+            if not is_followed(key):
+                continue
             learner, *parts = parts_of(key)
-            if learner == CROSSES:
+            if learner == GUARD:
+                self._put_watch(parts[1], values)
+            elif learner == CROSSES:
                 self._put_cross(parts, values or _FORGOTTEN)
             elif learner == RATES:
                 self._put_rate(parts, values or _FORGOTTEN)
@@ -71,6 +81,10 @@ class Residuals:
         np.minimum(total, self.bound, out=total)  # these two cost a fraction of np.clip
         return np.maximum(total, -self.bound, out=total)
 
+    def is_resting(self, persona: str) -> bool:
+        """Whether nothing is learned of the persona for a while, since harm was seen."""
+        return persona in self._resting
+
     def rates(self, persona: str, categories: Sequence[str], t: int) -> tuple[np.ndarray, np.ndarray]:
         """The Beta(a, b) of each category's rate with the persona at t, µs; float64[n] each."""
         return self._beta([CATEGORY_RATES, persona], categories, t)
@@ -83,6 +97,13 @@ class Residuals:
         self._categories = ThingTables()
         self._items = ThingTables()
         self._rates = ThingTables()
+        self._resting: set[str] = set()
+
+    def _put_watch(self, persona: str, values: tuple[float, ...] | None) -> None:
+        _, resting, *_ = values or (0.0, 0.0)
+        self._resting.discard(persona)
+        if resting:
+            self._resting.add(persona)
 
     def _put_cross(self, parts: Sequence[str], values: tuple[float, ...]) -> None:
         cross, word, persona, thing = parts

@@ -121,7 +121,11 @@ def answer_of(case: Case, request_id: str, vector: np.ndarray, persona: str, ran
         calibration=held.bundle.calibration,
         learner_version=held.residuals.version,
         ranked=ranked,
-        degraded=degradations(Circumstances(case.known, held.snapshot, case.placement, case.as_of, vector)),
+        degraded=degradations(
+            Circumstances(
+                case.known, held.snapshot, case.placement, case.as_of, vector, held.residuals.is_resting(persona)
+            )
+        ),
         persona=persona,
         candidates_from=case.candidates.sources,
         placements_id=held.placements.placements_id,

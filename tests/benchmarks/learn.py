@@ -38,6 +38,7 @@ from deployment.generations import agree
 from deployment.keys import Keys, ShardKeys
 from deployment.redis_server import redis_server
 from deployment.settings import Settings
+from scoring.cross_keys import Context
 from scoring.feed import Feed
 from scoring.learn import learning_of
 from scoring.learning import begin
@@ -293,9 +294,10 @@ def _append(client: Any, commands: Iterator[tuple[Any, ...]]) -> None:
 def _lookup_us(residuals: Residuals, things: Sequence[str]) -> float:
     """Microseconds of one lookup of some that were learned, the median of several hundred."""
     wanted, took = things[:CANDIDATES], []
+    context = Context("evening", "mon", "phone", "/", "home")
     for _ in range(500):
         began = time.perf_counter()
-        residuals.lookup(PERSONA, wanted)
+        residuals.lookup(PERSONA, context, "category", wanted, wanted)
         took.append((time.perf_counter() - began) * 1e6)
     return statistics.median(took)
 

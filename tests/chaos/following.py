@@ -62,7 +62,7 @@ def followed(
     settings: Settings, shard: int, order: Sequence[Taken], known: Sequence[Entries]
 ) -> dict[str, tuple[float, ...]]:
     """The numbers of a shard that learned in this order, from nothing."""
-    joining, learned = joining_of(settings), Shard()
+    joining, learned = joining_of(settings), Shard(settings.residual_bound)
     joins = [joining(None, partial(is_of, shard, settings.learner_shards)) for _ in known]
     for record in order:
         examples = []

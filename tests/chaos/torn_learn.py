@@ -16,6 +16,7 @@ import msgspec
 
 from opportune.verbs.consumers import learn
 from scoring.learn_state import LearnState, Step
+from scoring.residuals import is_followed
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
 
 
 def _without_numbers(step: Step) -> Step:
-    taken = msgspec.structs.replace(step.taken, version=step.taken.version - bool(step.changed))
+    taken = msgspec.structs.replace(step.taken, version=step.taken.version - any(map(is_followed, step.changed)))
     return Step(step.shard, step.epoch, step.commits, taken, {}, step.joins)
 
 

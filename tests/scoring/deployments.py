@@ -81,7 +81,7 @@ class Deployment:
         """
         found = load(
             home=home, redis_url=self.url, redis_prefix=self.keys.prefix, partitions=self.keys.partitions,
-            redis_cluster=self.cluster, **{"replay": True, "log_keep_s": 1e9} | changes,
+            redis_cluster=self.cluster, **{"replay": True, "log_keep_s": 1e9, "impressions": "assumed"} | changes,
         )  # fmt: skip
         home.mkdir(parents=True, exist_ok=True)
         found.plan.write_bytes(self.plan.encode())

@@ -5,12 +5,16 @@ from typing import Any
 
 import msgspec
 
+from behavior.served import CATEGORY
 from deployment.generations import SHARDS
 from deployment.keys import Keys, ShardKeys
-from scoring.cross_keys import CATEGORY_CROSS
+from scoring.cross_keys import CATEGORY_CROSS, Context
 from scoring.learners import CROSSES, canonical_hash, key_of
 from scoring.packed_numbers import packed, unpacked
 from scoring.pending import Place
+from scoring.residuals import Residuals
+from tests.scoring.shown import PERSONAS
+from tests.scoring.small import CATEGORIES, START
 
 
 def learned(client: Any, keys: Keys, version: int, weights: Mapping[str, float], persona: str = "") -> None:
@@ -21,8 +25,12 @@ def learned(client: Any, keys: Keys, version: int, weights: Mapping[str, float],
     everything = msgspec.msgpack.encode(Place(offset=2**62))
     client.hset(shards.places(0), mapping=dict.fromkeys(range(keys.partitions), everything))
     for tick, (category, weight) in enumerate(weights.items(), 1):
-        cross = key_of(CROSSES, CATEGORY_CROSS, "", persona, category)
-        client.hset(shards.numbers(0), cross, packed((weight, 1.0, float(tick))))
+        client.hset(shards.numbers(0), of_category(persona, category), packed((weight, 1.0, float(tick))))
+
+
+def of_category(persona: str, category: str) -> str:
+    """The key of a category's own cross."""
+    return key_of(CROSSES, CATEGORY_CROSS, "", persona, category)
 
 
 def numbers_of(client: Any, keys: ShardKeys, shard: int) -> dict[str, tuple[float, ...]]:
@@ -33,3 +41,13 @@ def numbers_of(client: Any, keys: ShardKeys, shard: int) -> dict[str, tuple[floa
 def hash_of(client: Any, keys: ShardKeys, shard: int) -> str:
     """The canonical hash of all that a shard has learned."""
     return canonical_hash(numbers_of(client, keys, shard))
+
+
+def looked_up(residuals: Residuals) -> list[object]:
+    """All that a scorer would be answered about what the scenes of `tests.scoring.shown` teach."""
+    found: list[object] = [residuals.version]
+    for persona in PERSONAS:
+        found.append(residuals.is_resting(persona))
+        found.append(residuals.lookup(persona, Context(), CATEGORY, CATEGORIES, CATEGORIES).tolist())
+        found += [each.tolist() for each in residuals.rates(persona, CATEGORIES, START)]
+    return found

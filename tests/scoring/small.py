@@ -54,7 +54,7 @@ def settings_in(home: Path, redis_url: str, prefix: str, **changes: Any) -> Sett
     """Settings of a replayed deployment under `home`, with its plan and keys written."""
     settings = load(
         home=home, redis_url=redis_url, redis_prefix=prefix, partitions=PARTITIONS, port=0, zone="America/New_York",
-        **{"replay": True} | changes,
+        **{"replay": True, "impressions": "assumed"} | changes,
     )  # fmt: skip
     settings.plan.parent.mkdir(parents=True, exist_ok=True)
     settings.plan.write_bytes(PLAN.encode())

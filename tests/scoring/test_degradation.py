@@ -60,6 +60,14 @@ def test_what_is_known_of_the_user_is_told(known: Known, reasons: list[str], sai
     assert re.search(said, " ".join(found.values()))
 
 
+def test_a_persona_of_which_nothing_is_learned_for_a_while_is_told() -> None:
+    """After harm, what the learner adds is as it last helped."""
+    seen = Circumstances(READ, Snapshot(START, PLAN, {}), Placement(), START, SEEN, is_resting=True)
+    ((reason, said),) = degradations(seen)
+    assert reason == "learner_resting"
+    assert "taken back" in said
+
+
 def test_a_stale_snapshot_is_told() -> None:
     """Older than three of its intervals."""
     assert list(told(lag_us=STALE_INTERVALS * INTERVAL + 1)) == ["snapshot_stale"]

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,16 @@ from deployment.settings import Settings
 from scoring import learn_state, learning
 from scoring.feed import Feed
 from scoring.learn import joining_of
-from scoring.learners import canonical_hash, key_of
+from scoring.learners import canonical_hash
 from scoring.learning import Learning, begin
 from scoring.log import Log
 from scoring.log_writer import offer_served
 from scoring.residuals import Residuals
+from scoring.shard import Shard
 from tests.chaos.following import entries_of, followed
 from tests.redis_cluster import Cluster
 from tests.scoring.deployments import Deployment
-from tests.scoring.learned import hash_of, numbers_of
+from tests.scoring.learned import hash_of, looked_up, numbers_of, of_category
 from tests.scoring.online import Online
 from tests.scoring.shown import USERS, scenes, served
 from tests.scoring.small import PARTITIONS, START, purchase, settings_in
@@ -55,8 +57,8 @@ def small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
 def process(online: Online, holder: str = "a", *, ttl_ms: int = 60_000, shards: int = 2) -> Learning:
     """A learner process in this one, which asks for the time at every step."""
     return Learning(
-        online.client, online.keys, online.log, online.clock, joining_of(online.settings), shards=shards, holder=holder,
-        ttl_ms=ttl_ms, look_s=0.0,
+        online.client, online.keys, online.log, online.clock, joining_of(online.settings), partial(Shard, 1.0),
+        shards=shards, holder=holder, ttl_ms=ttl_ms, look_s=0.0,
     )  # fmt: skip
 
 
@@ -115,11 +117,11 @@ def test_outcomes_of_what_was_shown_become_numbers(online: Online) -> None:
     online.append([purchase(user, "TEA", START, "m1")])
     assert [(each.category, each.label, each.persona) for each in its.step()] == [("TEA", True, "loyal")]
     numbers = numbers_of(online.client, keys_of(online), shard)
-    assert set(numbers) == {key_of("loyal", "TEA")}
-    assert numbers[key_of("loyal", "TEA")][0] > 0
+    assert numbers[of_category("loyal", "TEA")][0] > 0
+    assert of_category("loyal", "RICE") not in numbers
     online.advance(START + WINDOW_US)
     assert [(each.category, each.label) for each in its.step()] == [("RICE", False)]
-    assert numbers_of(online.client, keys_of(online), shard)[key_of("loyal", "RICE")][0] < 0
+    assert numbers_of(online.client, keys_of(online), shard)[of_category("loyal", "RICE")][0] < 0
     assert its.step() == []
     assert numbers_of(online.client, keys_of(online), 1 - shard) == {}
 
@@ -270,7 +272,7 @@ def expected(online: Online) -> Residuals:
 def assert_holds(feed: Feed, online: Online) -> None:
     """The feed holds what the learner has committed, bit for bit."""
     wanted = expected(online)
-    assert vars(feed.residuals) == vars(wanted)
+    assert looked_up(feed.residuals) == looked_up(wanted)
 
 
 def test_a_scorer_follows_the_deltas(online: Online, feeds: Any) -> None:
@@ -366,7 +368,7 @@ def test_without_a_learner_nothing_is_held(online: Online, feeds: Any) -> None:
 
     async def empty(feed: Feed) -> None:
         await feed.refresh()
-        assert (feed.residuals.version, feed.residuals.lookup("", ["TEA"]).tolist()) == (0, [0.0])
+        assert looked_up(feed.residuals) == looked_up(Residuals(1.0))
 
     feeds(empty)
 
@@ -384,11 +386,11 @@ def test_shards_and_their_feed_live_on_a_cluster(redis_cluster: Cluster, prefix:
                 keys.stream(keys.partition_of(scene.user)), fields, id=f"{START + 10 * number + place}-0"
             )
     its = Learning(
-        deployment.client, keys, Log(deployment.client, keys), deployment.clock, joining_of(settings), shards=2,
-        holder="a", ttl_ms=60_000, look_s=0.0,
+        deployment.client, keys, Log(deployment.client, keys), deployment.clock, joining_of(settings),
+        partial(Shard, 1.0), shards=2, holder="a", ttl_ms=60_000, look_s=0.0,
     )  # fmt: skip
 
-    async def followed_along() -> tuple[list[int], dict[str, Any]]:
+    async def followed_along() -> tuple[list[int], list[object]]:
         async with converse(settings) as asking, converse(settings) as following:
             feed = Feed(asking, keys, 1.0, following)
             its.step()
@@ -403,11 +405,11 @@ def test_shards_and_their_feed_live_on_a_cluster(redis_cluster: Cluster, prefix:
                 await asyncio.sleep(0.01)
             running.cancel()
             assert feed.residuals is held, "applied in place"
-            return versions, vars(held)
+            return versions, looked_up(held)
 
     versions, held = asyncio.run(followed_along())
     assert min(versions) > 0
     whole = Residuals(1.0)
     numbers = [numbers_of(deployment.client, shards, shard) for shard in range(2)]
     whole.reload(sum(versions), numbers[0] | numbers[1])
-    assert held == vars(whole)
+    assert held == looked_up(whole)
