@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, str] = {
     "onnx": "raw margins of ONNX Runtime beside LightGBM's, on rows made to find differences",
     "reference": "our propensities beside a plain LightGBM on hand-made window counts, on the same rows",
     "learners": "the learner of crosses beside Vowpal Wabbit, on the same examples of MovieLens-100k",
+    "adaptation": "how soon the ranking follows a change of tastes, beside the frozen batch model; simulated",
     "ope": "whether 95 % intervals of off-policy values cover the truth, simulated, and on the Open Bandit sample",
     "overload": "whether a caller keeps a deadline of 100 ms while another one floods the server, which has one core",
     "score": "what a Score costs beside an empty RPC and beside a scorer as one first writes it, and its stages",
