@@ -120,9 +120,12 @@ class Memory:
 
         Raises NotReady if there is no bundle or no snapshot yet.
         """
-        if self._held is None:
+        held = self._held
+        if held is None:
             raise NotReady(self._lacks())
-        return self._held
+        if held.residuals is not self._feed.residuals:  # which were read anew between two polls
+            held = self._held = replace(held, residuals=self._feed.residuals)
+        return held
 
     def _lacks(self) -> str:
         if self._moved_to:
