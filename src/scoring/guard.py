@@ -81,12 +81,11 @@ class Watch:
         self.difference.update(difference)
         self.loss.update(loss)
 
-    def renew(self) -> None:
-        """Feed ADWIN anew, so that what it was fed stays bounded."""
-        if len(self.fed) == 2 * HELD:
-            self.first += HELD
-            del self.fed[:HELD]
-            self.begin()
+    def renew(self) -> range:
+        """Feed ADWIN anew, so that what it was fed stays bounded; the numbers of the pairs that are no more."""
+        if len(self.fed) < 2 * HELD:
+            return range(0)
+        return self._drop(HELD)
 
     def begin(self) -> None:
         """Feed ADWIN anew."""
@@ -95,11 +94,16 @@ class Watch:
             self.difference.update(difference)
             self.loss.update(loss)
 
-    def forget(self) -> None:
-        """Watch from here on."""
-        self.first += len(self.fed)
-        self.fed.clear()
+    def forget(self) -> range:
+        """Watch from here on; the numbers of the pairs that are no more."""
+        return self._drop(len(self.fed))
+
+    def _drop(self, oldest: int) -> range:
+        gone = range(self.first, self.first + oldest)
+        self.first += oldest
+        del self.fed[:oldest]
         self.begin()
+        return gone
 
     def is_harm(self) -> bool:
         """Whether the correction does harm, or labels cannot be believed."""
@@ -165,24 +169,24 @@ class Guard:
         self._changed[key_of("fed", persona, str(number % (2 * HELD)))] = (float(number), *pair)
         back = None
         if watch.resting:
-            self._rest(watch)
+            self._rest(persona, watch)
         elif watch.is_harm():
             back = self._harmed(persona, watch)
-        watch.renew()
+        self._gone(persona, watch.renew())
         self._note(persona, watch)
         return back
 
-    def _rest(self, watch: Watch) -> None:
+    def _rest(self, persona: str, watch: Watch) -> None:
         """One example less to rest; the last ones only go by while labels can be believed."""
         if watch.resting > 1 or watch.believes():
             watch.resting -= 1
         if not watch.resting:
-            watch.forget()
+            self._gone(persona, watch.forget())
             watch.doubted = SOON
 
     def _harmed(self, persona: str, watch: Watch) -> Numbers:
         again = watch.doubted > 0
-        watch.forget()
+        self._gone(persona, watch.forget())
         watch.harms += 1
         watch.age = -1
         watch.resting, watch.doubted = 0 if again else REST, 0
@@ -240,8 +244,7 @@ class Guard:
                     kept = self._vetting if name == "vetting" else self._good
                     kept.setdefault(persona, {})[weight] = values
         for persona, watch in self._watches.items():
-            # What ADWIN has forgotten lies there still until it is written over.
-            its = sorted(each for each in fed.get(persona, ()) if each[0] >= watch.first)
+            its = sorted(fed.get(persona, ()))
             watch.fed = [(difference, loss) for _, difference, loss in its]
             watch.begin()
 
@@ -250,6 +253,9 @@ class Guard:
 
     def _note(self, persona: str, watch: Watch) -> None:
         self._changed[key_of(WATCH, persona)] = watch.counts
+
+    def _gone(self, persona: str, pairs: range) -> None:
+        self._changed.update({key_of("fed", persona, str(number % (2 * HELD))): None for number in pairs})
 
     def _put(self, name: str, kept: dict[str, dict[str, tuple[float, ...]]], persona: str, weights: Numbers) -> None:
         former = kept.pop(persona, {})

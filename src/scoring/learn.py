@@ -29,7 +29,7 @@ LABELS = {True: "positive", False: "negative", None: "none"}
 
 EXAMPLES = Counter("opportune_learn_examples", "Examples learned.", ["label"])
 NO_EXAMPLE = Counter("opportune_learn_no_example", "Outcomes and positions that made no example.", ["why"])
-SKIPPED = Counter("opportune_learn_skipped", "Examples left out because their margin is not a finite number.")
+SKIPPED = Counter("opportune_learn_skipped", "Examples left out because their margin is no number, or far out.")
 HARMS = Gauge(
     "opportune_learn_harms", "How often corrections, or labels, were seen to do harm and were taken back.", ["shard"]
 )

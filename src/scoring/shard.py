@@ -1,15 +1,14 @@
 """What the learners of one shard of personas have learned, as one state: learners side by side under their names.
 
-    example ─▶ is its margin a number? ─▶ the guard looks ─▶ cap per user ─▶ every learner of the list
+    example ─▶ is its margin one? ─▶ the guard looks ─▶ cap per user ─▶ every learner of the list
                                                └─ harm: the persona's corrections go back to what was good
 
 While a persona rests after harm, or the operator has frozen the shard, examples are only looked at.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
-from scoring.crosses import Crosses
+from scoring.crosses import MAX_MARGIN, Crosses
 from scoring.example import Example
 from scoring.guard import Guard, log_loss
 from scoring.learners import CAPS, GUARD, Learner, Numbers, Stateful, apart, joined
@@ -48,9 +47,9 @@ class Shard:
         self._skipped = 0
 
     def learn(self, examples: Iterable[Example]) -> None:
-        """Learn the examples in this order; those whose margin is not a finite number are counted as skipped."""
+        """Learn the examples in this order; those whose margin is no number, or far out, are counted as skipped."""
         for example in examples:
-            if math.isfinite(example.margin):
+            if abs(example.margin) <= MAX_MARGIN:
                 self._learn(example)
             else:
                 self._skipped += 1
@@ -70,7 +69,7 @@ class Shard:
         return len(self._guard.resting_personas())
 
     def take_skipped(self) -> int:
-        """How many examples were left out since this was last asked, since their margin is not a number."""
+        """How many examples were left out since this was last asked, since their margin is no number, or far out."""
         skipped, self._skipped = self._skipped, 0
         return skipped
 
