@@ -20,11 +20,15 @@ from scoring.thing_tables import ThingTables
 _COUNTED = ("successes", "trials", "t")
 _FORGOTTEN = (0.0, 0.0, 0.0)
 _FOLLOWED = (joined(CROSSES, ""), joined(RATES, ""), joined(key_of(GUARD, WATCH), ""))
+_POSITIONS = joined(key_of(CROSSES, POSITION), "")
 
 
 def is_followed(key: str) -> bool:
-    """Whether scorers take this number of a shard: what corrects, rates, and who rests after harm."""
-    return key.startswith(_FOLLOWED)
+    """Whether scorers take this number of a shard: what corrects, rates, and who rests after harm.
+
+    What positions do is learned beside the crosses, and is part of no correction.
+    """
+    return key.startswith(_FOLLOWED) and not key.startswith(_POSITIONS)
 
 
 class Residuals:
@@ -107,8 +111,6 @@ class Residuals:
 
     def _put_cross(self, parts: Sequence[str], values: tuple[float, ...]) -> None:
         cross, word, persona, thing = parts
-        if cross == POSITION:
-            return
         tables = self._items if cross == ITEM_CROSS else self._categories
         tables.put((cross, word, persona), thing, values[0])
 

@@ -1,6 +1,6 @@
 """What the learners of one shard of personas have learned, as one state: learners side by side under their names.
 
-    example ─▶ is its margin one? ─▶ the guard looks ─▶ cap per user ─▶ every learner of the list
+    example ─▶ is its margin a number? ─▶ the guard looks ─▶ cap per user ─▶ every learner of the list
                                                └─ harm: the persona's corrections go back to what was good
 
 While a persona rests after harm, or the operator has frozen the shard, examples are only looked at.
