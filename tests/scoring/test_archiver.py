@@ -321,10 +321,8 @@ def test_every_event_is_archived_once_whoever_is_killed(
             _assert_nothing_is_missing(log, archive, partition)
     for _ in list(fleet.running):
         fleet.stop(0, signal.SIGTERM)
-    for partition in range(PARTITIONS):
-        log.append(partition, range(k, k + 3))  # the last archiver notes, and trims behind what it notes
     log.expire_leases()
-    drain(log.archiver(archive))
+    drain(log.archiver(archive, most=20))  # trims too, as the others do when they come to note before they are killed
     for partition in range(PARTITIONS):
         assert archived(archive, partition) == log.events[partition]
         assert journalled(archive, partition) == log.served[partition]
