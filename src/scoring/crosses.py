@@ -6,6 +6,11 @@ logits. AdaGrad's steps (Duchi, Hazan and Singer, "Adaptive subgradient methods"
   - the sum of squares does not begin at 0: a first step is as long as its gradient, not as long as the rate, so that of
     a rare outcome the many small gradients of what did not come do not outrun the few great ones of what did;
   - it fades: AdaGrad's own steps become ever shorter, and what was long learned would follow no change of tastes.
+
+What weights were at the last two marks is remembered beside them, so that nobody need copy them to go back:
+
+    mark 3 ──── learned ────▶ mark 4 ──── learned ────▶ now
+      └─ `go_back` leads here   └─ too young to be known as good
 """
 
 import math
@@ -18,7 +23,7 @@ from river.utils import VectorDict
 
 from scoring.cross_keys import cross_keys, persona_of, position_keys
 from scoring.example import Example
-from scoring.learners import CROSSES, Numbers
+from scoring.learners import CROSSES, MARKS, Numbers, joined, key_of, parts_of
 from scoring.recency import Recency
 
 # Beyond, a probability is 0 or 1 to River.
@@ -31,6 +36,13 @@ FADE = 0.99
 # The gradient of the log loss lies within ±1 by itself; this keeps that true should the loss ever change.
 CLIP_GRADIENT = 1.0
 ROOM = 100_000
+_OF_MARKS = joined(key_of(MARKS), "")
+
+
+# Mark, weight and squares at that mark, weight and squares at the mark before.
+_Earlier = tuple[float, float, float, float, float]
+# Weight and squares of what nothing was learned about.
+_NOTHING = (0.0, 0.0)
 
 
 class FadingAdaGrad(optim.base.Optimizer):
@@ -66,6 +78,9 @@ class OffsetLogisticRegression(linear_model.LogisticRegression):
     learning_rate, accumulated, fade   as in `FadingAdaGrad`
     room            how many features are remembered
 
+    Its numbers are, for each feature: weight, sum of squared gradients, tick, then the mark under which it was learned
+    about last, and weight and squares as they were at that mark and at the one before.
+
     >>> model = OffsetLogisticRegression()
     >>> model.learn_one({"TEA": 1.0}, True, offset=20.0)  # the margin was right: nothing left to learn
     >>> abs(model.weights["TEA"]) < 1e-8
@@ -88,10 +103,12 @@ class OffsetLogisticRegression(linear_model.LogisticRegression):
         self.room = room
         super().__init__(FadingAdaGrad(learning_rate, accumulated, fade), intercept_lr=0.0, clip_gradient=CLIP_GRADIENT)
         self._recency: Recency[Any] = Recency(room)
+        self._earlier: dict[Any, _Earlier] = {}
         self._offset = 0.0
 
-    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0, offset: float = 0.0) -> None:
-        """Learn one example whose margin before any correction is `offset`."""
+    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0, offset: float = 0.0, mark: int = 0) -> None:
+        """Learn one example whose margin before any correction is `offset`, under a mark that never becomes less."""
+        self._keep(x, mark)
         self._offset = offset
         try:
             super().learn_one(x, y, w)
@@ -101,6 +118,7 @@ class OffsetLogisticRegression(linear_model.LogisticRegression):
 
     def learn_many(self, X: Any, y: Any, w: Any = 1) -> None:  # noqa: N803 River's name
         """Learn a mini-batch without offsets, as River does."""
+        self._keep(X.columns, 0)
         super().learn_many(X, y, w)
         self._remember(X.columns)
 
@@ -116,102 +134,144 @@ class OffsetLogisticRegression(linear_model.LogisticRegression):
             total += self._weights.get(name, 0.0) * value
         return total
 
-    def numbers_of(self, names: Iterable[Any]) -> dict[Any, tuple[float, ...]]:
-        """(weight, sum of squared gradients, tick) of those features that are known."""
-        return {name: self._of(name) for name in names if name in self._recency.ticks}
+    def go_back(self, names: Iterable[Any], mark: int) -> None:
+        """Let the features of these names be as they were at the mark before this one; forget those that were not."""
+        known = sorted(name for name in names if name in self._earlier)
+        old = {name: _at_the_mark_before(self._earlier[name], mark) for name in known}
+        changed = {name: values for name, values in old.items() if values is not None}
+        self.forget(name for name, values in changed.items() if values == _NOTHING)
+        for name, (weight, square) in changed.items():
+            if name in self._earlier:
+                self._weights[name], self.optimizer.g2[name] = weight, square
+                self._recency.touch([name])
 
-    def put_back(self, names: Iterable[Any], numbers: Numbers) -> None:
-        """Forget the features of these names, and take up those of the numbers as if learned about just now."""
-        known = [name for name in names if name in self._recency.ticks]
+    def forget(self, names: Iterable[Any]) -> None:
+        """Forget the features of these names."""
+        known = [name for name in names if name in self._earlier]
         self._recency.drop(known)
-        for name in known:
-            del self._weights[name]
-            del self.optimizer.g2[name]
-        for name, (weight, square, _) in sorted(numbers.items()):
-            self._weights[name] = weight
-            self.optimizer.g2[name] = square
-        self._remember(sorted(numbers))
+        self._drop(known)
 
     def changed(self) -> dict[Any, tuple[float, ...] | None]:
-        """(weight, sum of squared gradients, tick) of each feature since this was last asked; None: forgotten."""
+        """The numbers of each feature that have changed since this was last asked; None: forgotten."""
         return {name: self._of(name) if name in self._recency.ticks else None for name in self._recency.changed()}
 
     def numbers(self) -> dict[Any, tuple[float, ...]]:
-        """(weight, sum of squared gradients, tick) of each feature."""
+        """The numbers of each feature."""
         return {name: self._of(name) for name in self._recency.ticks}
 
     def restore(self, numbers: dict[Any, tuple[float, ...]]) -> None:
         """Continue from the numbers, bit for bit."""
-        squares: defaultdict[Any, float] = defaultdict(float)
-        squares.update({name: square for name, (_, square, _) in numbers.items()})
-        self.optimizer.g2 = squares
-        self._weights = VectorDict({name: weight for name, (weight, _, _) in numbers.items()})
-        self._recency.restore({name: tick for name, (_, _, tick) in numbers.items()})
+        self.optimizer.g2 = defaultdict(float, {name: square for name, (_, square, *_) in numbers.items()})
+        self._weights = VectorDict({name: weight for name, (weight, *_) in numbers.items()})
+        self._earlier = {name: earlier for name, (_, _, _, *earlier) in numbers.items()}
+        self._recency.restore({name: tick for name, (_, _, tick, *_) in numbers.items()})
 
     def _raw_dot_one(self, x: dict[Any, float]) -> float:
         return self._offset + self.residual_one(x)
 
+    def _keep(self, names: Iterable[Any], mark: int) -> None:
+        """Remember what features are that have not been learned about under this mark yet."""
+        for name in names:
+            earlier = self._earlier.get(name)
+            if earlier is None:
+                self._earlier[name] = (float(mark), *_NOTHING, *_NOTHING)
+            elif earlier[0] != mark:
+                now = self._weights[name], self.optimizer.g2[name]
+                before = _at_the_mark_before(earlier, mark)
+                self._earlier[name] = (float(mark), *now, *(now if before is None else before))
+
     def _remember(self, names: Any) -> None:
-        for name in self._recency.touch(names):
-            del self._weights[name]
-            del self.optimizer.g2[name]
+        self._drop(self._recency.touch(names))
+
+    def _drop(self, names: Iterable[Any]) -> None:
+        for name in names:
+            del self._weights[name], self.optimizer.g2[name], self._earlier[name]
 
     def _of(self, name: Any) -> tuple[float, ...]:
-        return float(self._weights[name]), float(self.optimizer.g2[name]), float(self._recency.ticks[name])
+        values = self._weights[name], self.optimizer.g2[name], float(self._recency.ticks[name])
+        return (*map(float, values), *self._earlier[name])
+
+
+def _at_the_mark_before(earlier: _Earlier, mark: int) -> tuple[float, float] | None:
+    """Weight and squares of a feature at the mark before this one; None where they are what they are now."""
+    last, weight, square, weight_before, square_before = earlier
+    if last == mark:
+        return weight_before, square_before
+    return (weight, square) if last == mark - 1 else None
 
 
 class Crosses:
     """Corrects the batch margin per cross of persona × content × context.
 
-    It learns where the learned outcome is known, and the margin is a number. Its numbers are (weight, sum of squared
-    gradients, tick) by `cross_key`.
+    It learns where the learned outcome is known, and the margin is a number. Its numbers are those of the model, by
+    `cross_key`, and each persona's mark.
     """
 
     name: ClassVar[str] = CROSSES
 
     def __init__(self, model: OffsetLogisticRegression | None = None) -> None:
         self._model = model or OffsetLogisticRegression()
-        self._of_persona: dict[str, dict[str, None]] = {}
+        self._of_persona: dict[str, set[str]] = {}
+        self._marks: dict[str, int] = {}
+        self._newly_marked: set[str] = set()
+        # An example is looked at and then learned: its crosses are the same.
+        self._latest: tuple[Example | None, list[str]] = (None, [])
 
     def correction(self, example: Example) -> float:
         """The correction of the example's margin, in logits, not bounded."""
-        return self._model.residual_one(_features(example))
+        return self._model.residual_one(dict.fromkeys(self._crossed(example), 1.0))
 
     def learn(self, example: Example, weight: float) -> None:
         """Learn the example's label, if it has one."""
         if example.label is None or not math.isfinite(example.margin):
             return
         offset = min(max(example.margin, -MAX_MARGIN), MAX_MARGIN)
-        features = dict.fromkeys([*cross_keys(example), *position_keys(example)], 1.0)
-        self._model.learn_one(features, example.label, weight, offset)
-        self._of_persona.setdefault(example.persona, {}).update(dict.fromkeys(features))
+        features = dict.fromkeys([*self._crossed(example), *position_keys(example)], 1.0)
+        self._model.learn_one(features, example.label, weight, offset, self._marks.get(example.persona, 0))
+        self._of_persona.setdefault(example.persona, set()).update(features)
 
-    def of_persona(self, persona: str) -> dict[str, tuple[float, ...]]:
-        """The numbers of one persona's crosses."""
-        found = self._model.numbers_of(self._of_persona.get(persona, ()))
-        self._of_persona[persona] = dict.fromkeys(found)  # those forgotten meanwhile need not be looked up any more
-        return found
+    def mark(self, persona: str) -> None:
+        """Set a mark: from here on `go_back` leads to where the persona's last one was set."""
+        self._set(persona, self._marks.get(persona, 0) + 1)
 
-    def put_back(self, persona: str, numbers: Numbers) -> None:
-        """Let the persona's crosses be what `of_persona` gave, and nothing else."""
-        self._model.put_back(self._of_persona.get(persona, ()), numbers)
-        self._of_persona[persona] = dict.fromkeys(numbers)
+    def go_back(self, persona: str) -> None:
+        """Let the persona's crosses be as they were at the mark before the last one; both marks are there then."""
+        mark = self._marks.get(persona, 0)
+        self._model.go_back(self._of_persona.get(persona, ()), mark)
+        self._set(persona, mark + 2)
+
+    def forget(self, persona: str) -> None:
+        """Forget the persona's crosses."""
+        self._model.forget(sorted(self._of_persona.pop(persona, ())))
+        self._set(persona, self._marks.get(persona, 0) + 2)
 
     def changed(self) -> dict[str, tuple[float, ...] | None]:
         """The numbers that differ from when this was last asked; None of what was forgotten since."""
-        return self._model.changed()
+        found = self._model.changed()
+        for key, values in found.items():
+            if values is None:
+                self._of_persona.get(persona_of(key), set()).discard(key)
+        newly, self._newly_marked = self._newly_marked, set()
+        return found | {key_of(MARKS, persona): (float(self._marks[persona]),) for persona in newly}
 
     def numbers(self) -> dict[str, tuple[float, ...]]:
         """The whole state."""
-        return self._model.numbers()
+        return self._model.numbers() | {key_of(MARKS, each): (float(mark),) for each, mark in self._marks.items()}
 
     def restore(self, numbers: Numbers) -> None:
         """Continue from the state, bit for bit."""
-        self._model.restore(dict(numbers))
+        marks = {key: values for key, values in numbers.items() if key.startswith(_OF_MARKS)}
+        self._marks = {parts_of(key)[1]: int(mark) for key, (mark,) in marks.items()}
+        self._model.restore({key: values for key, values in numbers.items() if key not in marks})
         self._of_persona = {}
-        for key in numbers:
-            self._of_persona.setdefault(persona_of(key), {})[key] = None
+        for key in numbers.keys() - marks.keys():
+            self._of_persona.setdefault(persona_of(key), set()).add(key)
 
+    def _set(self, persona: str, mark: int) -> None:
+        self._marks[persona] = mark
+        self._newly_marked.add(persona)
 
-def _features(example: Example) -> dict[str, float]:
-    return dict.fromkeys(cross_keys(example), 1.0)
+    def _crossed(self, example: Example) -> list[str]:
+        if self._latest[0] is not example:
+            self._latest = (example, cross_keys(example))
+        return self._latest[1]

@@ -9,26 +9,31 @@ model alone, which is frozen. ADWIN (Bifet and Gavaldà, "Learning from time-cha
   - when the loss of the batch model has changed to above that of saying nothing, ln 2: no taste makes a model worse
     than none, so it is the labels that cannot be believed.
 
-    learning ── harm ──▶ weights as they were last good; REST examples, and more while labels cannot be
-       ▲  ▲              believed, are only looked at
+    learning ── harm: GO_BACK ──▶ weights as they were last good; REST examples, and more while labels cannot be
+       ▲  ▲                       believed, are only looked at
        │  └───────────────────────────────┘ watching begins anew
-       └── no weights ◀── harm again within SOON examples: what was good is so no more, tastes have changed
+       └── FORGET: harm again within SOON examples, what was good is so no more, tastes have changed
 
-Weights count as good when VETTED examples have been learned after them without harm. Pure; the state is plain numbers:
-ADWIN itself has none to take out, so what it was fed is kept and fed again, and it is begun anew from the newest HELD
-differences whenever it was fed twice as many.
+Weights count as good when VETTED examples have been learned after them without harm: the learner sets a mark then, and
+goes back to the mark before. Pure; the state is plain numbers: ADWIN itself has none to take out, so what it was fed is
+kept and fed again.
 """
 
 import math
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import chain
 from typing import Any
 
 from river import drift
 
-from scoring.learners import WATCH, Numbers, key_of, parts_of
+from scoring.learners import REST as RESTING
+from scoring.learners import Numbers, key_of, parts_of
 
-# Differences that ADWIN is begun anew with; it holds at most twice as many.
+# ADWIN is begun anew with the newest HELD pairs whenever it was fed twice as many.
 HELD = 1_000
+# Pairs that are one number of the state together: one each would be most of what is committed.
+TOGETHER = 25
 # Standard errors above 0 from which a difference is harm, and of how many at least.
 HARMFUL = 4.0
 FEWEST = 200
@@ -41,6 +46,27 @@ VETTED = 750
 LARGEST = 4.0
 # The loss of saying nothing.
 OF_NOTHING = math.log(2.0)
+# The first parts of its keys, beside RESTING.
+_WATCH, _FED = "watch", "fed"
+
+
+class Harm(Enum):
+    """What is to be done about harm."""
+
+    GO_BACK = auto()
+    FORGET = auto()
+
+
+class Adwins:
+    """ADWIN of the difference and of the batch model's loss, by the pairs that they were fed."""
+
+    def __init__(self) -> None:
+        self.difference, self.loss = _adwin(), _adwin()
+
+    def feed(self, pair: tuple[float, float]) -> None:
+        """Take what one example gave."""
+        self.difference.update(pair[0])
+        self.loss.update(pair[1])
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +78,9 @@ class Watch:
     resting   examples that are still only looked at
     doubted   examples within which harm is harm again
     harms     how often harm was seen
-    age       examples learned since the weights were put by that are being vetted; -1 while there are none
+    age       examples learned since the last mark
+    now, next   what watches, and what will when it is begun anew: fed the newest pairs beside it, all at once would be
+                a pause
     """
 
     fed: list[tuple[float, float]] = field(default_factory=list)
@@ -60,9 +88,9 @@ class Watch:
     resting: int = 0
     doubted: int = 0
     harms: int = 0
-    age: int = -1
-    difference: Any = field(default_factory=lambda: _adwin())
-    loss: Any = field(default_factory=lambda: _adwin())
+    age: int = 0
+    now: Adwins = field(default_factory=Adwins)
+    next: Adwins = field(default_factory=Adwins)
 
     @classmethod
     def of(cls, counts: tuple[float, ...]) -> "Watch":
@@ -75,50 +103,58 @@ class Watch:
         """Everything but what was fed."""
         return (float(self.first), float(self.resting), float(self.doubted), float(self.harms), float(self.age))
 
-    def feed(self, difference: float, loss: float) -> None:
+    @property
+    def end(self) -> int:
+        """The number of the pair that comes next."""
+        return self.first + len(self.fed)
+
+    def feed(self, pair: tuple[float, float]) -> None:
         """Take what one example gave."""
-        self.fed.append((difference, loss))
-        self.difference.update(difference)
-        self.loss.update(loss)
+        self.fed.append(pair)
+        self.now.feed(pair)
+        if len(self.fed) > HELD:
+            self.next.feed(pair)
 
     def renew(self) -> range:
-        """Feed ADWIN anew, so that what it was fed stays bounded; the numbers of the pairs that are no more."""
+        """Let ADWIN be the one that knows the newest pairs only, if it is time; the numbers of those that are gone."""
         if len(self.fed) < 2 * HELD:
             return range(0)
+        self.now, self.next = self.next, Adwins()
         return self._drop(HELD)
 
-    def begin(self) -> None:
-        """Feed ADWIN anew."""
-        self.difference, self.loss = _adwin(), _adwin()
-        for difference, loss in self.fed:
-            self.difference.update(difference)
-            self.loss.update(loss)
+    def block(self, number: int) -> tuple[float, ...] | None:
+        """The number of the block's first pair, then its pairs, one after the other; None if all of them are gone."""
+        since, until = max(number * TOGETHER, self.first), min((number + 1) * TOGETHER, self.end)
+        if since >= until:
+            return None
+        return (float(since), *chain.from_iterable(self.fed[since - self.first : until - self.first]))
 
     def forget(self) -> range:
-        """Watch from here on; the numbers of the pairs that are no more."""
+        """Watch from here on; the numbers of the pairs that are gone."""
+        self.now, self.next = Adwins(), Adwins()
         return self._drop(len(self.fed))
 
     def _drop(self, oldest: int) -> range:
         gone = range(self.first, self.first + oldest)
         self.first += oldest
         del self.fed[:oldest]
-        self.begin()
         return gone
 
     def is_harm(self) -> bool:
         """Whether the correction does harm, or labels cannot be believed."""
-        return self._is_worse() or (bool(self.loss.drift_detected) and not self.believes())
+        return self._is_worse() or (bool(self.now.loss.drift_detected) and not self.believes())
 
     def believes(self) -> bool:
         """Whether labels can be believed."""
-        return bool(self.loss.estimation <= OF_NOTHING)
+        return bool(self.now.loss.estimation <= OF_NOTHING)
 
     def _is_worse(self) -> bool:
-        mean, n = float(self.difference.estimation), float(self.difference.width)
+        watched = self.now.difference
+        mean, n = float(watched.estimation), float(watched.width)
         if mean <= 0.0:
             return False
-        error = math.sqrt(self.difference.variance) / n  # River's variance is the sum of squares about the mean
-        return bool(self.difference.drift_detected) or (n >= FEWEST and mean > HARMFUL * error)
+        error = math.sqrt(watched.variance) / n  # River's variance is the sum of squares about the mean
+        return bool(watched.drift_detected) or (n >= FEWEST and mean > HARMFUL * error)
 
 
 def log_loss(margin: float, label: bool) -> float:
@@ -131,16 +167,15 @@ def log_loss(margin: float, label: bool) -> float:
 
 
 class Guard:
-    """The watch over every persona of a shard, and the weights to go back to.
-
-    The weights of a persona are given and taken back as `Numbers`; what they mean is the learners' own.
-    """
+    """The watch over every persona of a shard."""
 
     def __init__(self) -> None:
         self._watches: dict[str, Watch] = {}
-        self._vetting: dict[str, dict[str, tuple[float, ...]]] = {}
-        self._good: dict[str, dict[str, tuple[float, ...]]] = {}
-        self._changed: dict[str, tuple[float, ...] | None] = {}
+        # What differs from when this was last asked for: of personas, of who began or ceased to rest, of blocks of
+        # pairs.
+        self._seen: set[str] = set()
+        self._turned: set[str] = set()
+        self._blocks: set[tuple[str, int]] = set()
 
     def is_resting(self, persona: str) -> bool:
         """Whether the persona's examples are only looked at, since harm was seen lately."""
@@ -154,115 +189,97 @@ class Guard:
 
     def resting_personas(self) -> tuple[str, ...]:
         """The personas that rest, by name."""
-        return tuple(sorted(persona for persona, watch in self._watches.items() if watch.resting > 0))
+        return tuple(sorted(persona for persona in self._watches if self.is_resting(persona)))
 
-    def look(self, persona: str, difference: float, loss: float) -> Numbers | None:
+    def look(self, persona: str, difference: float, loss: float) -> Harm | None:
         """Take the loss of the batch model, and how much greater it is with the correction, of a labelled example.
 
-        Returns the weights to go back to if that shows harm.
+        Returns what is to be done if that shows harm.
         """
         watch = self._watch(persona)
         watch.doubted = max(watch.doubted - 1, 0)
-        number = watch.first + len(watch.fed)
-        pair = (max(-LARGEST, min(LARGEST, difference)), min(LARGEST, loss))
-        watch.feed(*pair)
-        self._changed[key_of("fed", persona, str(number % (2 * HELD)))] = (float(number), *pair)
-        back = None
+        self._blocks.add((persona, watch.end // TOGETHER))
+        watch.feed((max(-LARGEST, min(LARGEST, difference)), min(LARGEST, loss)))
+        harm = None
         if watch.resting:
             self._rest(persona, watch)
         elif watch.is_harm():
-            back = self._harmed(persona, watch)
+            harm = self._harmed(persona, watch)
         self._gone(persona, watch.renew())
-        self._note(persona, watch)
-        return back
+        return harm
+
+    def is_vetted(self, persona: str) -> bool:
+        """Whether enough was learned without harm to set a mark; counts one learned example."""
+        watch = self._watch(persona)
+        watch.age = (watch.age + 1) % VETTED
+        return watch.age == 0
+
+    def changed(self) -> dict[str, tuple[float, ...] | None]:
+        """What has changed since this was last asked; None where there is nothing any more."""
+        found: dict[str, tuple[float, ...] | None] = {}
+        for persona in self._seen:
+            found[key_of(_WATCH, persona)] = self._watches[persona].counts
+        for persona in self._turned:
+            found[key_of(RESTING, persona)] = (1.0,) if self.is_resting(persona) else None
+        for persona, block in self._blocks:
+            found[key_of(_FED, persona, str(block))] = self._watches[persona].block(block)
+        self._seen, self._turned, self._blocks = set(), set(), set()
+        return found
+
+    def numbers(self) -> dict[str, tuple[float, ...]]:
+        """All state."""
+        found: dict[str, tuple[float, ...]] = {}
+        for persona, watch in self._watches.items():
+            found[key_of(_WATCH, persona)] = watch.counts
+            for block in range(watch.first // TOGETHER, watch.end // TOGETHER + 1):
+                values = watch.block(block)
+                if values is not None:
+                    found[key_of(_FED, persona, str(block))] = values
+        return found | {key_of(RESTING, persona): (1.0,) for persona in self.resting_personas()}
+
+    def restore(self, numbers: Numbers) -> None:
+        """Continue from the state, bit for bit."""
+        blocks: dict[str, list[tuple[float, ...]]] = {}
+        for key, values in numbers.items():
+            match parts_of(key):
+                case name, persona if name == _WATCH:
+                    self._watches[persona] = Watch.of(values)
+                case name, persona, _ if name == _FED:
+                    blocks.setdefault(persona, []).append(values)
+        for persona, watch in self._watches.items():
+            for _, *pairs in sorted(blocks.get(persona, ())):
+                for pair in zip(pairs[::2], pairs[1::2], strict=True):
+                    watch.feed(pair)
 
     def _rest(self, persona: str, watch: Watch) -> None:
         """One example less to rest; the last ones only go by while labels can be believed."""
         if watch.resting > 1 or watch.believes():
             watch.resting -= 1
         if not watch.resting:
+            self._turned.add(persona)
             self._gone(persona, watch.forget())
             watch.doubted = SOON
 
-    def _harmed(self, persona: str, watch: Watch) -> Numbers:
-        again = watch.doubted > 0
+    def _harmed(self, persona: str, watch: Watch) -> Harm:
+        is_again = watch.doubted > 0
         self._gone(persona, watch.forget())
         watch.harms += 1
-        watch.age = -1
-        watch.resting, watch.doubted = 0 if again else REST, 0
-        self._put("vetting", self._vetting, persona, {})
-        if again:
-            self._put("good", self._good, persona, {})
-        return self._good.get(persona, {})
-
-    def wants_weights(self, persona: str) -> bool:
-        """Whether the persona's weights are to be put by now; counts one learned example."""
-        watch = self._watch(persona)
-        if watch.age >= 0:
-            watch.age += 1
-            if watch.age >= VETTED:
-                self._put("good", self._good, persona, self._vetting.get(persona, {}))
-                self._put("vetting", self._vetting, persona, {})
-                watch.age = -1
-        self._note(persona, watch)
-        return watch.age < 0
-
-    def put_by(self, persona: str, weights: Numbers) -> None:
-        """Put the persona's weights by, to be vetted."""
-        watch = self._watch(persona)
-        watch.age = 0
-        self._put("vetting", self._vetting, persona, weights)
-        self._note(persona, watch)
-
-    def changed(self) -> dict[str, tuple[float, ...] | None]:
-        """What has changed since this was last asked; None where there is nothing any more."""
-        changed, self._changed = self._changed, {}
-        return changed
-
-    def numbers(self) -> dict[str, tuple[float, ...]]:
-        """All state."""
-        found: dict[str, tuple[float, ...]] = {}
-        for persona, watch in self._watches.items():
-            found[key_of(WATCH, persona)] = watch.counts
-            for number, pair in enumerate(watch.fed, watch.first):
-                found[key_of("fed", persona, str(number % (2 * HELD)))] = (float(number), *pair)
-        for name, kept in (("vetting", self._vetting), ("good", self._good)):
-            for persona, weights in kept.items():
-                found |= {key_of(name, persona, key): values for key, values in weights.items()}
-        return found
-
-    def restore(self, numbers: Numbers) -> None:
-        """Continue from the state, bit for bit."""
-        fed: dict[str, list[tuple[float, ...]]] = {}
-        for key, values in numbers.items():
-            match parts_of(key):
-                case name, persona if name == WATCH:
-                    self._watches[persona] = Watch.of(values)
-                case "fed", persona, _:
-                    fed.setdefault(persona, []).append(values)
-                case ("vetting" | "good") as name, persona, weight:
-                    kept = self._vetting if name == "vetting" else self._good
-                    kept.setdefault(persona, {})[weight] = values
-        for persona, watch in self._watches.items():
-            its = sorted(fed.get(persona, ()))
-            watch.fed = [(difference, loss) for _, difference, loss in its]
-            watch.begin()
+        watch.age = watch.doubted = 0
+        watch.resting = 0 if is_again else REST
+        self._turned.add(persona)
+        return Harm.FORGET if is_again else Harm.GO_BACK
 
     def _watch(self, persona: str) -> Watch:
-        return self._watches.setdefault(persona, Watch())
-
-    def _note(self, persona: str, watch: Watch) -> None:
-        self._changed[key_of(WATCH, persona)] = watch.counts
+        """The persona's watch, which is about to change."""
+        self._seen.add(persona)
+        watch = self._watches.get(persona)
+        if watch is None:
+            watch = self._watches[persona] = Watch()
+        return watch
 
     def _gone(self, persona: str, pairs: range) -> None:
-        self._changed.update({key_of("fed", persona, str(number % (2 * HELD))): None for number in pairs})
-
-    def _put(self, name: str, kept: dict[str, dict[str, tuple[float, ...]]], persona: str, weights: Numbers) -> None:
-        former = kept.pop(persona, {})
-        if weights:
-            kept[persona] = dict(weights)
-        for key in former.keys() | weights.keys():
-            self._changed[key_of(name, persona, key)] = weights.get(key)
+        if pairs:
+            self._blocks.update((persona, block) for block in range(pairs[0] // TOGETHER, pairs[-1] // TOGETHER + 1))
 
 
 def _adwin() -> Any:

@@ -20,8 +20,10 @@ CROSSES = "crosses"
 # And of what stands beside them.
 GUARD = "guard"
 CAPS = "caps"
-# The first part of the guard's keys of what is watched, by persona: its second number is how long that rests.
-WATCH = "watch"
+# The first part of the keys of the crosses' marks, by persona; no cross is called like that.
+MARKS = "marks"
+# The first part of the guard's keys of who rests after harm, by persona.
+REST = "rest"
 
 _SEPARATOR, _ESCAPE = "|", "%"
 

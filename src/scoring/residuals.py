@@ -12,23 +12,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scoring.cross_keys import ITEM_CROSS, POSITION, Context, crosses_of
-from scoring.learners import CROSSES, GUARD, RATES, WATCH, Numbers, joined, key_of, parts_of
+from scoring.learners import CROSSES, GUARD, MARKS, RATES, REST, Numbers, joined, key_of, parts_of
 from scoring.shrinkage import BLOCK_RATES, CATEGORY_RATES, SHRINKAGE, Shrinkage
 from scoring.thing_tables import ThingTables
 
 # The tables of a group of rates, in the order of the numbers of `ShrunkRates`.
 _COUNTED = ("successes", "trials", "t")
 _FORGOTTEN = (0.0, 0.0, 0.0)
-_FOLLOWED = (joined(CROSSES, ""), joined(RATES, ""), joined(key_of(GUARD, WATCH), ""))
-_POSITIONS = joined(key_of(CROSSES, POSITION), "")
+_FOLLOWED = (joined(CROSSES, ""), joined(RATES, ""), joined(key_of(GUARD, REST), ""))
+_OF_THE_LEARNER = (joined(key_of(CROSSES, POSITION), ""), joined(key_of(CROSSES, MARKS), ""))
 
 
 def is_followed(key: str) -> bool:
     """Whether scorers take this number of a shard: what corrects, rates, and who rests after harm.
 
-    What positions do is learned beside the crosses, and is part of no correction.
+    What positions do is learned beside the crosses, and is part of no correction; marks are the learner's own.
     """
-    return key.startswith(_FOLLOWED) and not key.startswith(_POSITIONS)
+    return key.startswith(_FOLLOWED) and not key.startswith(_OF_THE_LEARNER)
 
 
 class Residuals:
@@ -62,7 +62,7 @@ class Residuals:
                 continue
             learner, *parts = parts_of(key)
             if learner == GUARD:
-                self._put_watch(parts[1], values)
+                (self._resting.discard if values is None else self._resting.add)(parts[1])
             elif learner == CROSSES:
                 self._put_cross(parts, values or _FORGOTTEN)
             elif learner == RATES:
@@ -102,12 +102,6 @@ class Residuals:
         self._items = ThingTables()
         self._rates = ThingTables()
         self._resting: set[str] = set()
-
-    def _put_watch(self, persona: str, values: tuple[float, ...] | None) -> None:
-        _, resting, *_ = values or (0.0, 0.0)
-        self._resting.discard(persona)
-        if resting:
-            self._resting.add(persona)
 
     def _put_cross(self, parts: Sequence[str], values: tuple[float, ...]) -> None:
         cross, word, persona, thing = parts

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from scoring.crosses import MAX_MARGIN, Crosses
 from scoring.example import Example
-from scoring.guard import Guard, log_loss
+from scoring.guard import Guard, Harm, log_loss
 from scoring.learners import CAPS, GUARD, Learner, Numbers, Stateful, apart, joined
 from scoring.rates import Rates
 from scoring.user_caps import UserCaps
@@ -28,16 +28,16 @@ class Shard:
     >>> def example(t: int, label: bool | None) -> Example:
     ...     words = ("r", "u", "loyal", "home", 1, "category", "TEA", "TEA", "evening", "mon", "phone", "front")
     ...     return Example(*words, t, -2.0, "purchase" if label else "", float(label or 0), True, label)
-    >>> once, twice = Shard(), Shard()
+    >>> once, twice = Shard(bound=2.0), Shard(bound=2.0)
     >>> for shard in (once, twice): shard.learn([example(1, True), example(2, False)])
-    >>> resumed = Shard()
+    >>> resumed = Shard(bound=2.0)
     >>> resumed.restore(twice.numbers())  # as after a restart
     >>> for shard in (once, resumed): shard.learn([example(3, False)])
     >>> once.numbers() == resumed.numbers()
     True
     """
 
-    def __init__(self, bound: float = 1.0) -> None:
+    def __init__(self, bound: float) -> None:
         self._bound = bound
         self._crosses = Crosses()
         self._learners: list[Learner] = [*(learner() for learner in LEARNERS), self._crosses]
@@ -95,15 +95,17 @@ class Shard:
         weight = self._caps.weight(example.user_id, example.t)
         for learner in self._learners:
             learner.learn(example, weight)
-        if example.label is not None and self._guard.wants_weights(example.persona):
-            self._guard.put_by(example.persona, self._crosses.of_persona(example.persona))
+        if example.label is not None and self._guard.is_vetted(example.persona):
+            self._crosses.mark(example.persona)
 
     def _look(self, example: Example, label: bool) -> None:
         alone = log_loss(example.margin, label)
         corrected = log_loss(example.margin + self.correction(example), label)
-        good = self._guard.look(example.persona, corrected - alone, alone)
-        if good is not None:
-            self._crosses.put_back(example.persona, good)
+        match self._guard.look(example.persona, corrected - alone, alone):
+            case Harm.GO_BACK:
+                self._crosses.go_back(example.persona)
+            case Harm.FORGET:
+                self._crosses.forget(example.persona)
 
     def _parts(self) -> list[tuple[str, Stateful]]:
         return [*((each.name, each) for each in self._learners), (GUARD, self._guard), (CAPS, self._caps)]

@@ -17,11 +17,11 @@ from rich.table import Table
 
 from behavior.event import DAY_US
 from behavior.served import CATEGORY
-from deployment.settings import Settings
 from scoring.cross_keys import Context, local_words
 from scoring.example import Example
 from scoring.residuals import Residuals
 from scoring.shard import Shard
+from tests.scoring.learned import BOUND
 from training.evaluation import Estimate
 from training.simulation.parameters import Parameters, Shock
 from training.simulation.policies import at_random
@@ -34,7 +34,6 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 USERS = 600
 FITTED_D, BEFORE_D, AFTER_D = 10, 10, 5
 SHOCKED, EVENTS = 0, 2_000
-BOUND = float(Settings.model_fields["residual_bound"].default)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def test_no_correction_is_beyond_the_bound(changed: dict[str, tuple[float, ...] 
 @pytest.mark.parametrize("kind", ["category", "item"])
 def test_a_hundred_candidates_are_rivers_to_the_last_bit(kind: str) -> None:
     """sigmoid(offset + residual) by `math.exp` is `predict_proba_one` of the learner's own model."""
-    shard = Shard()
+    shard = Shard(bound=100.0)
     shard.learn(drawn(1, 2_000))
     model, residuals = OffsetLogisticRegression(), Residuals(bound=100.0)
     model.restore(apart(shard.numbers())["crosses"])

@@ -8,6 +8,7 @@ import msgspec
 from behavior.served import CATEGORY
 from deployment.generations import SHARDS
 from deployment.keys import Keys, ShardKeys
+from deployment.settings import Settings
 from scoring.cross_keys import CATEGORY_CROSS, Context
 from scoring.learners import CROSSES, canonical_hash, key_of
 from scoring.packed_numbers import packed, unpacked
@@ -15,6 +16,9 @@ from scoring.pending import Place
 from scoring.residuals import Residuals
 from tests.scoring.shown import PERSONAS
 from tests.scoring.small import CATEGORIES, START
+
+# The bound of corrections that deployments have by default, in logits.
+BOUND = float(Settings.model_fields["residual_bound"].default)
 
 
 def learned(client: Any, keys: Keys, version: int, weights: Mapping[str, float], persona: str = "") -> None:

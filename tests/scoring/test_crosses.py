@@ -6,10 +6,11 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from scoring.cross_keys import cross_keys
+from scoring.cross_keys import cross_keys, persona_of
 from scoring.crosses import CLIP_GRADIENT, LEARNING_RATE, Crosses, OffsetLogisticRegression
 from scoring.example import Example
-from tests.scoring.examples import drawn
+from scoring.learners import MARKS
+from tests.scoring.examples import PERSONAS, drawn
 from tests.scoring.river_checks import Check, checks_of
 
 
@@ -61,7 +62,7 @@ def test_it_learns_what_the_model_does_not_know() -> None:
             margin = rng.uniform(-2.0, 1.0)
             bought = rng.random() < 1.0 / (1.0 + math.exp(-(margin + shift)))
             crosses.learn(example(margin, bought, name), 1.0)
-    weights = {key: weight for key, (weight, _, _) in crosses.numbers().items()}
+    weights = {key: weight for key, (weight, *_) in crosses.numbers().items()}
     assert abs(weights["category||loyal|RIGHT"]) < 0.15
     assert 0.85 < weights["category||loyal|TOO LOW"] < 1.15
 
@@ -101,7 +102,7 @@ def test_no_step_is_longer_than_the_rate() -> None:
     for margin in (1e300, -1e300, 800.0, -800.0):
         for label in (True, False):
             crosses.learn(example(margin, label), 1.0)
-            (weight, square, _), *_ = crosses.numbers().values()
+            (weight, square, *_), *_ = crosses.numbers().values()
             assert abs(weight - before) <= LEARNING_RATE
             assert square <= 8 * CLIP_GRADIENT**2
             before = weight
@@ -125,12 +126,46 @@ def test_what_was_learned_least_recently_is_forgotten() -> None:
     assert model.numbers()["b"][:2] == first.numbers()["b"][:2]
 
 
+def weights_of(crosses: Crosses, persona: str) -> dict[str, tuple[float, ...]]:
+    """Weight and squares of a persona's crosses."""
+    return {
+        key: values[:2] for key, values in crosses.numbers().items() if MARKS not in key and persona_of(key) == persona
+    }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_goes_back_to_the_mark_before_the_last(seed: int) -> None:
+    """As if copied: whatever was learned, marked and gone back before, of this persona and of others."""
+    rng, crosses, first, last = random.Random(seed), Crosses(), {}, {}
+    went_back = 0
+    for each in drawn(seed, 2_000):
+        crosses.learn(each, 0.5)
+        draw, persona = rng.random(), rng.choice(PERSONAS)
+        if draw < 0.02:
+            crosses.mark(persona)
+            first[persona], last[persona] = last.get(persona, {}), weights_of(crosses, persona)
+        elif draw < 0.03:
+            crosses.go_back(persona)
+            went_back += bool(first.get(persona))
+            assert weights_of(crosses, persona) == first.get(persona, {})
+            first[persona] = last[persona] = first.get(persona, {})
+        elif draw < 0.034:
+            crosses.forget(persona)
+            first[persona] = last[persona] = {}
+            assert weights_of(crosses, persona) == {}
+    assert went_back
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_restarts_change_nothing(seed: int) -> None:
     """Made anew from its numbers after any example, in whatever order they come, with a room that is too small."""
     rng = random.Random(seed)
     whole, broken = (Crosses(OffsetLogisticRegression(room=40)) for _ in range(2))
     for each in drawn(seed, 300):
+        if rng.random() < 0.05:
+            turn = rng.choice(["mark", "mark", "go_back", "forget"])
+            for crosses in (whole, broken):
+                getattr(crosses, turn)(each.persona)
         whole.learn(each, 0.5)
         if rng.random() < 0.2:
             numbers = list(broken.numbers().items())
@@ -138,8 +173,10 @@ def test_restarts_change_nothing(seed: int) -> None:
             broken = Crosses(OffsetLogisticRegression(room=40))
             broken.restore(dict(numbers))
         broken.learn(each, 0.5)
-    assert len(whole.numbers()) == 40
-    assert list(broken.numbers().items()) == list(whole.numbers().items())
+    assert broken.numbers() == whole.numbers()
+    features = [[key for key in each.numbers() if not key.startswith(MARKS)] for each in (whole, broken)]
+    assert features[0] == features[1], "in the order in which they will be forgotten"
+    assert 20 < len(features[0]) <= 40
 
 
 def test_what_stands_low_does_not_seem_worse_than_it_is() -> None:

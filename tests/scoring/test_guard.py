@@ -6,10 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from scoring import guard
-from scoring.guard import OF_NOTHING, Guard
-from scoring.learners import Numbers
-
-GOOD = {"weight": (0.5, 1.0)}
+from scoring.guard import OF_NOTHING, Guard, Harm
 
 
 def looked(its: Guard, pairs: Sequence[tuple[float, float]], persona: str = "p") -> list[int]:
@@ -22,12 +19,6 @@ def pairs(seed: int, n: int, difference: float, loss: float = 0.4) -> list[tuple
     return [(rng.gauss(difference, 0.3), abs(rng.gauss(loss, 0.3))) for _ in range(n)]
 
 
-def learned(its: Guard, n: int, weights: Numbers, persona: str = "p") -> None:
-    for _ in range(n):
-        if its.wants_weights(persona):
-            its.put_by(persona, weights)
-
-
 def test_what_helps_is_let_alone() -> None:
     """In 20 streams of 5,000 examples with a correction that helps a little, or does nothing, no harm is seen."""
     for seed in range(20):
@@ -35,13 +26,12 @@ def test_what_helps_is_let_alone() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_harm_is_seen_soon_and_leads_back_to_what_was_good(seed: int) -> None:
-    """A correction that turns from good to bad is noticed within 300 examples; its weights are those put by before."""
+def test_harm_is_seen_soon(seed: int) -> None:
+    """A correction that turns from good to bad is noticed within 300 examples, once, and then the persona rests."""
     its = Guard()
     looked(its, pairs(seed, 1_500, -0.1))
-    learned(its, guard.VETTED + 1, GOOD)
     found = [its.look("p", *pair) for pair in pairs(seed + 100, 300, 0.3)]
-    assert [each for each in found if each is not None] == [GOOD]
+    assert [each for each in found if each is not None] == [Harm.GO_BACK]
     assert its.is_resting("p")
     assert not its.is_resting("another")
 
@@ -62,27 +52,43 @@ def test_a_hard_task_is_no_harm() -> None:
     assert looked(Guard(), pairs(5, 5_000, -0.01, loss=OF_NOTHING)) == []
 
 
-def test_harm_again_leads_to_no_weights_at_once() -> None:
-    """After harm, rest; after harm again soon, nothing is left of what was good, and learning goes on at once."""
+def test_harm_again_is_to_forget_at_once() -> None:
+    """After harm, rest; after harm again soon, what was good is so no more, and learning goes on at once."""
     its = Guard()
-    learned(its, guard.VETTED + 1, GOOD)
     first = [each for each in (its.look("p", 0.5, 0.4) for _ in range(600)) if each is not None]
-    assert first == [GOOD]
+    assert first == [Harm.GO_BACK]
     while its.is_resting("p"):
         its.look("p", 0.5, 0.4)
     again = None
     while again is None:
         again = its.look("p", 0.5, 0.4)
-    assert again == {}
+    assert again is Harm.FORGET
     assert not its.is_resting("p")
 
 
-def test_weights_are_good_only_after_a_while_without_harm() -> None:
-    """What was put by just before the harm is not gone back to."""
+def test_weights_are_vetted_after_a_while_without_harm() -> None:
+    """Time for a mark is every so many learned examples, counted anew after harm."""
     its = Guard()
-    learned(its, guard.VETTED - 1, {"weight": (9.0, 9.0)})
-    found = [each for each in (its.look("p", 0.5, 0.4) for _ in range(600)) if each is not None]
-    assert found[0] == {}
+    found = [number for number in range(1, 2_000) if its.is_vetted("p")]
+    assert found == [guard.VETTED, 2 * guard.VETTED]
+    while not its.is_resting("p"):
+        its.look("p", 0.5, 0.4)
+    assert [number for number in range(1, 1_000) if its.is_vetted("p")] == [guard.VETTED]
+
+
+def test_adwin_begun_anew_knows_the_newest_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What watches after a renewal is as if it had been fed nothing but the newest pairs, one after the other."""
+    monkeypatch.setattr(guard, "HELD", 100)
+    fed = pairs(3, 350, -0.1)
+    watch, newest = guard.Watch(), guard.Adwins()
+    for pair in fed:
+        watch.feed(pair)
+        watch.renew()
+    for pair in fed[200:]:  # renewed at 200 and 300, each time with the newest 100
+        newest.feed(pair)
+    assert watch.fed == fed[200:]
+    assert watch.now.loss.width == newest.loss.width == 150
+    assert watch.now.difference.estimation == newest.difference.estimation
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -100,9 +106,8 @@ def test_a_restart_at_any_moment_changes_nothing(seed: int, monkeypatch: pytest.
         answers = []
         for its in (whole, broken):
             back = its.look(persona, *pair)
-            if not its.is_resting(persona) and its.wants_weights(persona):
-                its.put_by(persona, {f"w{number % 3}": (float(number), 0.1)})
-            answers.append((back, its.is_resting(persona)))
+            is_vetted = not its.is_resting(persona) and its.is_vetted(persona)
+            answers.append((back, its.is_resting(persona), is_vetted))
         assert answers[0] == answers[1]
         if rng.random() < 0.03:
             for key, values in broken.changed().items():

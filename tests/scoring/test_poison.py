@@ -13,6 +13,7 @@ from scoring.example import Example
 from scoring.guard import log_loss
 from scoring.learners import CROSSES, apart
 from scoring.shard import Shard
+from tests.scoring.learned import BOUND
 from tests.scoring.outcomes import examples
 
 N = 6_000
@@ -81,9 +82,9 @@ def test_poison_changes_the_log_loss_by_two_percent_at_most(seed: int) -> None:
     Of flipped labels the examples count that come after they have ended and learning has gone on.
     """
     clean = list(examples(seed, N))
-    unpoisoned = losses(Shard(), clean)
+    unpoisoned = losses(Shard(BOUND), clean)
     for name, poison in POISONS.items():
-        shard = Shard()
+        shard = Shard(BOUND)
         found = losses(shard, poison(clean))
         if name == "flipped labels":
             assert math.fsum(found[TO - N :]) <= WITHIN * math.fsum(unpoisoned[TO:]), name
@@ -97,9 +98,9 @@ def test_poison_changes_the_log_loss_by_two_percent_at_most(seed: int) -> None:
 def test_unguarded_flipped_labels_would_do_harm(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the guard the same wrong labels cost more: so the test above can fail."""
     clean = list(examples(seed, N))
-    guarded = losses(Shard(), with_flipped_labels(clean))
+    guarded = losses(Shard(BOUND), with_flipped_labels(clean))
     monkeypatch.setattr("scoring.guard.Watch.is_harm", lambda watch: False)
-    unguarded = losses(Shard(), with_flipped_labels(clean))
+    unguarded = losses(Shard(BOUND), with_flipped_labels(clean))
     assert math.fsum(unguarded[TO - N :]) > 1.005 * math.fsum(guarded[TO - N :])
 
 
@@ -107,7 +108,7 @@ def test_unguarded_flipped_labels_would_do_harm(seed: int, monkeypatch: pytest.M
 def test_tastes_may_change(seed: int) -> None:
     """After a shock of tastes, with the same settings, what is learned helps again within 2,000 examples."""
     found, alone = [], []
-    shard = Shard()
+    shard = Shard(BOUND)
     for example in examples(seed, N, shock_at=FROM):
         assert example.label is not None
         found.append(log_loss(example.margin + shard.correction(example), example.label))
@@ -119,7 +120,7 @@ def test_tastes_may_change(seed: int) -> None:
 
 def test_the_operators_switch_stops_learning() -> None:
     """A frozen shard learns nothing, whatever comes, and goes on from there when it is let."""
-    shard = Shard()
+    shard = Shard(BOUND)
     first, second, third = (list(examples(7, 900))[at : at + 300] for at in (0, 300, 600))
     shard.learn(first)
     before = of_crosses(shard)

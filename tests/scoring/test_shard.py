@@ -11,12 +11,13 @@ import pytest
 from scoring.learners import CAPS, CROSSES, GUARD, canonical_hash, parts_of
 from scoring.shard import LEARNERS, Shard
 from tests.scoring.examples import drawn
+from tests.scoring.learned import BOUND
 
 ROOT = Path(__file__).parents[2]
 
 
 def learned(seed: int, how_many: int = 200) -> Shard:
-    shard = Shard()
+    shard = Shard(BOUND)
     shard.learn(drawn(seed, how_many))
     return shard
 
@@ -33,12 +34,12 @@ def test_restarts_at_any_example_change_nothing(seed: int) -> None:
     """What is committed, change by change, is the whole state; from it a shard ends with the same bits."""
     rng = random.Random(seed)
     committed: dict[str, tuple[float, ...]] = {}
-    shard, examples = Shard(), drawn(seed, 200)
+    shard, examples = Shard(BOUND), drawn(seed, 200)
     while examples:
         taken = rng.randrange(1, 20)
         shard.learn(examples[:taken])
         if rng.random() < 0.3:  # killed before it could commit
-            shard = Shard()
+            shard = Shard(BOUND)
             shard.restore(committed)
             continue
         examples = examples[taken:]
@@ -53,7 +54,7 @@ def test_restarts_at_any_example_change_nothing(seed: int) -> None:
 
 def test_the_order_of_examples_matters_to_the_hash() -> None:
     """The control: another order, or one example less, has another hash."""
-    shard = Shard()
+    shard = Shard(BOUND)
     shard.learn(reversed(drawn(1, 200)))
     assert len({canonical_hash(each.numbers()) for each in (shard, learned(1), learned(1, 199))}) == 3
 
@@ -63,7 +64,7 @@ def test_the_bits_do_not_depend_on_pythons_hashes() -> None:
     program = (
         "from scoring.learners import CAPS, CROSSES, GUARD, canonical_hash; from scoring.shard import Shard\n"
         "from tests.scoring.examples import drawn\n"
-        "examples, shard, resumed = drawn(4, 300), Shard(), Shard()\n"
+        "examples, shard, resumed = drawn(4, 300), Shard(2.0), Shard(2.0)\n"
         "shard.learn(examples[:150]); resumed.restore(shard.numbers()); resumed.learn(examples[150:])\n"
         "print(canonical_hash(resumed.numbers()))"
     )
