@@ -58,6 +58,9 @@ def key_of(first: str, *others: str) -> str:
     >>> key_of("a|b", "50%")
     'a%7Cb|50%25'
     """
+    key = _SEPARATOR.join((first, *others))
+    if _ESCAPE not in key and key.count(_SEPARATOR) == len(others):
+        return key
     return _SEPARATOR.join([_escaped(part) for part in (first, *others)])
 
 
@@ -110,6 +113,4 @@ def canonical_hash(numbers: Numbers) -> str:
 
 
 def _escaped(part: str) -> str:
-    if _ESCAPE in part or _SEPARATOR in part:
-        return part.replace("%", "%25").replace("|", "%7C")
-    return part
+    return part.replace("%", "%25").replace("|", "%7C")

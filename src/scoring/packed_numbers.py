@@ -1,7 +1,8 @@
 """Numbers as bytes: little-endian float64, in Redis's hash and in the deltas that scorers follow."""
 
-import struct
 from collections.abc import Mapping
+from functools import cache
+from struct import Struct
 
 import msgspec
 
@@ -15,12 +16,12 @@ def packed(values: tuple[float, ...]) -> bytes:
     >>> unpacked(packed((0.1, float("-inf"))))
     (0.1, -inf)
     """
-    return struct.pack(f"<{len(values)}d", *values)
+    return _struct(len(values)).pack(*values)
 
 
 def unpacked(data: bytes) -> tuple[float, ...]:
     """What `packed` packed."""
-    return struct.unpack(f"<{len(data) // 8}d", data)
+    return _struct(len(data) // 8).unpack(data)
 
 
 def encode_delta(changed: Mapping[str, bytes | None]) -> bytes:
@@ -31,3 +32,8 @@ def encode_delta(changed: Mapping[str, bytes | None]) -> bytes:
 def decode_delta(data: bytes) -> dict[str, tuple[float, ...] | None]:
     """What has changed, by key."""
     return {key: None if values is None else unpacked(values) for key, values in _decoder.decode(data).items()}
+
+
+@cache
+def _struct(n: int) -> Struct:
+    return Struct(f"<{n}d")

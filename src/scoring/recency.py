@@ -29,13 +29,13 @@ class Recency(Generic[Key]):
 
     def touch(self, keys: Iterable[Key]) -> list[Key]:
         """Learned about the keys, in this order; which others are to be forgotten for them."""
-        for key in keys:
-            self._tick += 1
-            self.ticks[key] = self._tick
-            self.ticks.move_to_end(key)
-            self._changed[key] = None
-        forgotten = [self.ticks.popitem(last=False)[0] for _ in range(len(self.ticks) - self.room)]
-        self._changed.update(dict.fromkeys(forgotten))
+        ticks, changed = self.ticks, self._changed
+        for tick, key in enumerate(keys, self._tick + 1):
+            ticks[key] = self._tick = tick
+            ticks.move_to_end(key)
+            changed[key] = None
+        forgotten = [ticks.popitem(last=False)[0] for _ in range(len(ticks) - self.room)]
+        changed.update(dict.fromkeys(forgotten))
         return forgotten
 
     def drop(self, keys: Iterable[Key]) -> None:

@@ -5,6 +5,7 @@ import random
 
 import pytest
 from msgspec.structs import replace
+from river.linear_model import LogisticRegression
 
 from scoring.cross_keys import cross_keys, persona_of
 from scoring.crosses import CLIP_GRADIENT, LEARNING_RATE, Crosses, OffsetLogisticRegression
@@ -195,3 +196,30 @@ def test_what_stands_low_does_not_seem_worse_than_it_is() -> None:
             alone.learn(example(-1.0, came, category), 1.0)
     said = alone.correction(example(-1.0, True, "TEA")) - alone.correction(example(-1.0, True, "SALT"))
     assert abs(first - last) < 0.7 * said
+
+
+class RiversOwn(OffsetLogisticRegression):
+    """The same model, but that it learns as River does."""
+
+    offset = 0.0
+
+    def learn_one(self, x: dict[str, float], y: bool, w: float = 1.0, offset: float = 0.0, mark: int = 0) -> None:
+        self.offset = offset
+        LogisticRegression.learn_one(self, x, y, w)
+
+    def _raw_dot_one(self, x: dict[str, float]) -> float:
+        return self.offset + self.residual_one(x)
+
+
+def test_it_learns_as_river_does_to_the_last_bit() -> None:
+    """Thousands of examples with weights, offsets and values that are no ones: River's own path ends with these bits."""
+    rng, ours, rivers = random.Random(1), OffsetLogisticRegression(), RiversOwn()
+    for _ in range(3_000):
+        x = {name: rng.choice([1.0, rng.gauss(0.0, 1.0)]) for name in rng.sample("abcdefghij", 4)}
+        what = x, rng.random() < 0.3, rng.random(), rng.uniform(-40.0, 40.0)
+        for model in (ours, rivers):
+            model.learn_one(*what)
+        assert ours.predict_proba_one(x, 0.5) == rivers.predict_proba_one(x, 0.5)
+    assert ours.weights == rivers.weights
+    assert ours.optimizer.g2 == rivers.optimizer.g2
+    assert ours.optimizer.n_iterations == rivers.optimizer.n_iterations
