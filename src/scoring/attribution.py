@@ -13,7 +13,7 @@ each kind of outcome once.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from scoring.example import Example
 from scoring.outcomes import IMPRESSION, Outcomes
@@ -96,7 +96,7 @@ class Attribution:
             return
         self.changed[pending.request_id] = None
         if is_first:
-            position.outcomes.append(kind)
+            position.outcomes += (kind,)
         if not (is_credited or self._is_seen(position)):
             return
         if not pending.is_open:
@@ -107,7 +107,7 @@ class Attribution:
         yield pending.example(position, reaction.e, kind, gain, label)
 
 
-def _meant_by(reaction: Reaction, pending: Pending) -> list[Position]:
+def _meant_by(reaction: Reaction, pending: Pending) -> Sequence[Position]:
     """What a reaction that names the answer is about: of an impression that says nothing more, all that was shown."""
     is_whole = reaction.kind == IMPRESSION and reaction.item is None and reaction.category is None
     return pending.positions if is_whole else pending.reached_by(reaction)

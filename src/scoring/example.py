@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Example(msgspec.Struct, frozen=True):
+class Example(msgspec.Struct, frozen=True, gc=False):
     """What came of one thing that was shown, as learners take it.
 
     request_id, user_id   the answer, and whose it was (a pseudonym)

@@ -19,7 +19,7 @@ from scoring.learning import Joining, Learning, begin
 from scoring.leases import holder_name
 from scoring.log import Log
 from scoring.outcomes import Outcomes
-from scoring.process import expose_metrics, log_to_stderr, persevere, stop_signals
+from scoring.process import expose_metrics, keep_for_good, log_to_stderr, persevere, stop_signals
 from scoring.shard import Shard
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def learn(settings: Settings) -> None:
 
     with stop_signals() as stopping:
         expose_metrics(settings)
+        keep_for_good()
         persevere(once, stopping)
 
 

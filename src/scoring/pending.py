@@ -1,4 +1,8 @@
-"""Answers whose outcomes are being waited for, and what came in before its answer: plain data, as it is stored."""
+"""Answers whose outcomes are being waited for, and what came in before its answer: plain data, as it is stored.
+
+There are very many at a time, and none of them is part of a cycle: Python's collector, which would stop everything while
+it walks over them, does not see them, nor tuples of them.
+"""
 
 from collections.abc import Iterator
 
@@ -11,7 +15,7 @@ from scoring.cross_keys import local_words
 from scoring.example import Example
 
 
-class Reaction(msgspec.Struct, array_like=True):
+class Reaction(msgspec.Struct, array_like=True, gc=False):
     """An outcome or an impression: what a user did with something that was shown.
 
     request_id  the answer that it names; None if it names none
@@ -40,7 +44,7 @@ class Reaction(msgspec.Struct, array_like=True):
         return cls(said.user_id, said.kind, said.request_id, said.item, said.category, event.e, event.k)
 
 
-class Position(msgspec.Struct, array_like=True):
+class Position(msgspec.Struct, array_like=True, gc=False):
     """A thing as it was shown, and what has come of it.
 
     number     where it stood, from 1
@@ -59,14 +63,14 @@ class Position(msgspec.Struct, array_like=True):
     is_seen: bool = False
     is_tried: bool = False
     earned: float = 0.0
-    outcomes: list[str] = []
+    outcomes: tuple[str, ...] = ()
 
     def is_of(self, reaction: Reaction) -> bool:
         """Whether the reaction is about this: a category by its category, an item by its item."""
         return self.id == (reaction.item if self.kind == ITEM else reaction.category)
 
 
-class Pending(msgspec.Struct, array_like=True):
+class Pending(msgspec.Struct, array_like=True, gc=False):
     """An answer whose outcomes are being waited for; `is_open` until its negatives have been given.
 
     The words of its context are those of `Example`.
@@ -81,7 +85,7 @@ class Pending(msgspec.Struct, array_like=True):
     weekday: str
     device: str
     page: str
-    positions: list[Position]
+    positions: tuple[Position, ...]
     is_open: bool = True
 
     @classmethod
@@ -91,13 +95,13 @@ class Pending(msgspec.Struct, array_like=True):
         daypart, weekday = ("", "") if basis is None else local_words(served.as_of, basis.utc_offset_s)
         return cls(
             served.request_id, served.user_id, served.as_of, served.persona, served.placement or "", daypart, weekday,
-            "" if basis is None else basis.device, "" if basis is None else basis.page, list(_positions(served)),
+            "" if basis is None else basis.device, "" if basis is None else basis.page, tuple(_positions(served)),
         )  # fmt: skip
 
     @classmethod
     def bare(cls, served: Served) -> "Pending":
         """The answer by its name only: another shard waits for its outcomes."""
-        return cls(served.request_id, served.user_id, served.as_of, served.persona, "", "", "", "", "", [])
+        return cls(served.request_id, served.user_id, served.as_of, served.persona, "", "", "", "", "", ())
 
     def order(self) -> tuple[int, str]:
         """By what answers are ordered: when they were given, and their name."""

@@ -1,6 +1,7 @@
 """What every long-running process here does the same: log, expose metrics, outlast a silent Redis, stop when asked."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -38,6 +39,12 @@ def expose_metrics(
     port = int(server.server_port)
     _log.info("metrics on http://%s:%d/metrics", settings.host, port)
     return port
+
+
+def keep_for_good() -> None:
+    """What has been loaded stays: a collection would walk over all of it in the middle of something."""
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

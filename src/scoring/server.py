@@ -49,7 +49,7 @@ from scoring.limits import SERVER_OPTIONS
 from scoring.log_writer import LogWriter
 from scoring.memory import Memory, NotReady
 from scoring.pressure import Pressure
-from scoring.process import expose_metrics, is_cancelled, log_to_stderr
+from scoring.process import expose_metrics, is_cancelled, keep_for_good, log_to_stderr
 from scoring.recall import Recall
 from scoring.reflection import add_reflection
 from scoring.score import Scoring
@@ -216,9 +216,7 @@ class Server:
     async def _serving(self) -> None:
         if not self._is_serving:
             self._is_serving = True
-            # What has been loaded stays for good: a full collection would walk over it in the middle of a request.
-            gc.collect()
-            gc.freeze()
+            keep_for_good()
             gc.set_threshold(GARBAGE)
             sys.setswitchinterval(TURN_S)
             for name in ("", SERVICE):
