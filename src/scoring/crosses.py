@@ -164,7 +164,7 @@ class OffsetLogisticRegression(linear_model.LogisticRegression):
         """Continue from the numbers, bit for bit."""
         self.optimizer.g2 = defaultdict(float, {name: square for name, (_, square, *_) in numbers.items()})
         self._weights = VectorDict({name: weight for name, (weight, *_) in numbers.items()})
-        self._earlier = {name: earlier for name, (_, _, _, *earlier) in numbers.items()}
+        self._earlier = {name: (mark, w1, s1, w0, s0) for name, (_, _, _, mark, w1, s1, w0, s0) in numbers.items()}
         self._recency.restore({name: tick for name, (_, _, tick, *_) in numbers.items()})
 
     def _keep(self, names: Iterable[Any], mark: int) -> None:

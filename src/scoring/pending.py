@@ -1,7 +1,7 @@
 """Answers whose outcomes are being waited for, and what came in before its answer: plain data, as it is stored.
 
-There are very many at a time, and none of them is part of a cycle: Python's collector, which would stop everything while
-it walks over them, does not see them, nor tuples of them.
+There are very many at a time, and none of them is part of a cycle: Python's collector, which would stop everything
+while it walks over them, does not see them, nor tuples of them.
 """
 
 from collections.abc import Iterator

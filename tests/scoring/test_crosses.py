@@ -212,7 +212,7 @@ class RiversOwn(OffsetLogisticRegression):
 
 
 def test_it_learns_as_river_does_to_the_last_bit() -> None:
-    """Thousands of examples with weights, offsets and values that are no ones: River's own path ends with these bits."""
+    """Thousands of examples with weights, offsets and odd values: River's own path ends with these bits."""
     rng, ours, rivers = random.Random(1), OffsetLogisticRegression(), RiversOwn()
     for _ in range(3_000):
         x = {name: rng.choice([1.0, rng.gauss(0.0, 1.0)]) for name in rng.sample("abcdefghij", 4)}
