@@ -40,7 +40,7 @@ FEWEST = 200
 # Examples that are only looked at after harm, and within how many after that it is harm again.
 REST = 500
 SOON = 500
-# Weights that were put by are good after so many examples.
+# Weights are good after so many examples: then a mark is set.
 VETTED = 750
 # A loss is bounded by what a margin can be; one difference of more says no more.
 LARGEST = 4.0
@@ -280,6 +280,13 @@ class Guard:
     def _gone(self, persona: str, pairs: range) -> None:
         if pairs:
             self._blocks.update((persona, block) for block in range(pairs[0] // TOGETHER, pairs[-1] // TOGETHER + 1))
+
+
+def told(numbers: Numbers) -> tuple[int, tuple[str, ...]]:
+    """How often harm was seen, and which personas rest, as a guard's numbers say."""
+    watches = {key: Watch.of(values) for key, values in numbers.items() if parts_of(key)[0] == _WATCH}
+    resting = (parts_of(key)[1] for key, watch in watches.items() if watch.resting)
+    return sum(watch.harms for watch in watches.values()), tuple(sorted(resting))
 
 
 def _adwin() -> Any:

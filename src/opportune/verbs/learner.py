@@ -85,17 +85,16 @@ def told(client: Any, keys: "Keys", shards: int) -> LearnerTold:
     """How the learner stands in Redis. Raises redis.RedisError if it does not answer."""
     from deployment.generations import FROZEN
     from deployment.keys import ShardKeys
-    from scoring.guard import Guard
+    from scoring import guard
     from scoring.learners import GUARD, apart
     from scoring.packed_numbers import unpacked
 
     of_shards, found = ShardKeys(keys.prefix, shards), []
     for shard in range(shards):
         numbers = {key.decode(): unpacked(data) for key, data in client.hgetall(of_shards.numbers(shard)).items()}
-        guard = Guard()
-        guard.restore(apart(numbers).get(GUARD, {}))
+        harms, resting = guard.told(apart(numbers).get(GUARD, {}))
         version, pending = client.hget(of_shards.meta(shard), "version"), client.hlen(of_shards.pending(shard))
-        found.append(ShardTold(shard, int(version or 0), len(numbers), pending, guard.harms, guard.resting_personas()))
+        found.append(ShardTold(shard, int(version or 0), len(numbers), pending, harms, resting))
     return LearnerTold(client.hget(keys.deployment(), FROZEN) is not None, tuple(found))
 
 
