@@ -155,7 +155,7 @@ class Settings(AccessSettings, BaseSettings):
         "negative. `assumed` takes all that was shown as seen: for callers that send no impressions.",
     )
     residual_bound: float = Field(
-        2.0, ge=0, le=10, description="Largest correction that the learner may add to a margin, either way (logits)."
+        3.0, ge=0, le=10, description="Largest correction that the learner may add to a margin, either way (logits)."
     )
 
     learner_shards: int = Field(

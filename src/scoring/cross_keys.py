@@ -6,6 +6,9 @@ Learner and scorer read this one list. The order is part of what a correction is
     item                                 of an item too
     daypart weekday device page placement   the category in that context; left out where the context is not known
 
+What somebody wants hangs less on the context than on who it is: a cross with a word of the context enters with a value
+of IN_CONTEXT, all others with 1. So of what is learned from an example most holds in every context.
+
 Learned beside them, and part of no correction, is how much less comes of each position of a placement than of its
 first, so that what stood low does not seem worse than it is.
 """
@@ -26,6 +29,8 @@ _DAYPART_OF_HOUR = tuple(DAYPARTS[part].name for part in part_of_hour().tolist()
 CATEGORY_CROSS = "category"
 ITEM_CROSS = "item"
 POSITION = "position"
+# A power of two: products with it are exact.
+IN_CONTEXT = 0.5
 _ITEMS = key_of(ITEM_CROSS, "")
 
 
@@ -66,28 +71,40 @@ def persona_of(key: str) -> str:
     return parts_of(key)[2]
 
 
-def cross_keys(example: Example) -> list[str]:
-    """The keys of the crosses that an example takes part in, in their order: of name, word, persona and thing.
+def value_of(cross: str) -> float:
+    """The value with which a cross enters: a correction is the sum of value × weight.
+
+    >>> value_of("category"), value_of("daypart")
+    (1.0, 0.5)
+    """
+    return 1.0 if cross in (CATEGORY_CROSS, ITEM_CROSS) else IN_CONTEXT
+
+
+def cross_features(example: Example) -> dict[str, float]:
+    """The crosses that an example takes part in, in their order: key, of name, word, persona and thing, and value.
 
     The thing is the item in the item's own cross, the category in all others.
     """
     context = Context(example.daypart, example.weekday, example.device, example.page, example.placement)
     category, item = key_of(example.persona, example.category), key_of(example.persona, example.id)
-    return [joined(cross, item if cross == _ITEMS else category) for cross in _keys_of(context, example.kind)]
+    return {
+        joined(cross, item if cross == _ITEMS else category): value
+        for cross, value in _values_of(context, example.kind)
+    }
 
 
-def position_keys(example: Example) -> list[str]:
-    """The key of the position that an example's thing stood at, in its placement and for its persona.
+def position_features(example: Example) -> dict[str, float]:
+    """The position that an example's thing stood at, in its placement and for its persona: key and value.
 
     The first position has none, others are measured by it: else a correction of all things could as well be one of all
     positions.
     """
     if example.position == 1:
-        return []
-    return [key_of(POSITION, str(example.position), example.persona, example.placement)]
+        return {}
+    return {key_of(POSITION, str(example.position), example.persona, example.placement): 1.0}
 
 
 @lru_cache(maxsize=4096)
-def _keys_of(context: Context, kind: str) -> Sequence[str]:
-    """The keys of the crosses without persona and thing."""
-    return [key_of(cross, word) for cross, word in crosses_of(context, kind)]
+def _values_of(context: Context, kind: str) -> Sequence[tuple[str, float]]:
+    """The keys of the crosses without persona and thing, and their values."""
+    return [(key_of(cross, word), value_of(cross)) for cross, word in crosses_of(context, kind)]

@@ -21,18 +21,18 @@ from typing import Any, ClassVar
 from river import linear_model, optim
 from river.utils import VectorDict
 
-from scoring.cross_keys import cross_keys, persona_of, position_keys
+from scoring.cross_keys import cross_features, persona_of, position_features
 from scoring.example import Example
 from scoring.learners import CROSSES, MARKS, Numbers, joined, key_of, parts_of
 from scoring.recency import Recency
 
 # Beyond, a probability is 0 or 1 to River.
 MAX_MARGIN = 30.0
-# A hundred outcomes move a weight by about one logit at most.
-LEARNING_RATE = 0.1
+# Beyond these steps others than who changes lose more than that persona gains (`opportune bench adaptation`).
+LEARNING_RATE = 0.2
 ACCUMULATED = 1.0
-# Half of what was learned of how long steps may be is of the last 69 examples.
-FADE = 0.99
+# Half of what was learned of how long steps may be is of the last 34 examples.
+FADE = 0.98
 # The gradient of the log loss lies within ±1 by itself; this keeps that true should the loss ever change.
 CLIP_GRADIENT = 1.0
 ROOM = 100_000
@@ -213,18 +213,18 @@ class Crosses:
         self._marks: dict[str, int] = {}
         self._newly_marked: set[str] = set()
         # An example is looked at and then learned: its crosses are the same.
-        self._latest: tuple[Example | None, list[str]] = (None, [])
+        self._latest: tuple[Example | None, dict[str, float]] = (None, {})
 
     def correction(self, example: Example) -> float:
         """The correction of the example's margin, in logits, not bounded."""
-        return self._model.residual_one(dict.fromkeys(self._crossed(example), 1.0))
+        return self._model.residual_one(self._crossed(example))
 
     def learn(self, example: Example, weight: float) -> None:
         """Learn the example's label, if it has one."""
         if example.label is None or not math.isfinite(example.margin):
             return
         offset = min(max(example.margin, -MAX_MARGIN), MAX_MARGIN)
-        features = dict.fromkeys([*self._crossed(example), *position_keys(example)], 1.0)
+        features = self._crossed(example) | position_features(example)
         self._model.learn_one(features, example.label, weight, offset, self._marks.get(example.persona, 0))
         self._of_persona.setdefault(example.persona, set()).update(features)
 
@@ -269,7 +269,7 @@ class Crosses:
         self._marks[persona] = mark
         self._newly_marked.add(persona)
 
-    def _crossed(self, example: Example) -> list[str]:
+    def _crossed(self, example: Example) -> dict[str, float]:
         if self._latest[0] is not example:
-            self._latest = (example, cross_keys(example))
+            self._latest = (example, cross_features(example))
         return self._latest[1]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from scoring.cross_keys import ITEM_CROSS, POSITION, Context, crosses_of
+from scoring.cross_keys import ITEM_CROSS, POSITION, Context, crosses_of, value_of
 from scoring.learners import CROSSES, GUARD, MARKS, RATES, REST, Numbers, joined, key_of, parts_of
 from scoring.shrinkage import BLOCK_RATES, CATEGORY_RATES, SHRINKAGE, Shrinkage
 from scoring.thing_tables import ThingTables
@@ -106,7 +106,7 @@ class Residuals:
     def _put_cross(self, parts: Sequence[str], values: tuple[float, ...]) -> None:
         cross, word, persona, thing = parts
         tables = self._items if cross == ITEM_CROSS else self._categories
-        tables.put((cross, word, persona), thing, values[0])
+        tables.put((cross, word, persona), thing, value_of(cross) * values[0])
 
     def _put_rate(self, parts: Sequence[str], values: tuple[float, ...]) -> None:
         """Each group is a thing of the group around it."""

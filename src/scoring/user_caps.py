@@ -10,7 +10,8 @@ import math
 from scoring.learners import Numbers, key_of, parts_of
 from scoring.recency import Recency
 
-CAP = 20.0
+# Ten answers of ten things each: ordinary users stay below.
+CAP = 100.0
 HALF_LIFE_US = 24 * 3_600_000_000
 ROOM = 50_000
 
@@ -19,8 +20,8 @@ class UserCaps:
     """What each user's examples count for; numbers (n, instant µs, tick) by user.
 
     >>> caps = UserCaps()
-    >>> weights = [caps.weight("k1-ab", t=0) for _ in range(200)]
-    >>> weights[0], weights[19], weights[199]
+    >>> weights = [caps.weight("k1-ab", t=0) for _ in range(1_000)]
+    >>> weights[0], weights[99], weights[999]
     (1.0, 1.0, 0.1)
     """
 

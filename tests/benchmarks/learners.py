@@ -4,8 +4,7 @@ Each example is predicted before it is learned (progressive validation: Blum, Ka
 Hold-Out", COLT 1999); the figure is the mean log loss of these predictions, in nats. Both get the same features in the
 same order.
 
-ours    the estimator of `scoring.crosses`: once at the rate that a deployment has, where a batch margin knows most
-        already, and once at 0.3, since here nothing else knows anything; its offset is the running base rate
+ours    the estimator of `scoring.crosses`, with the settings of a deployment; its offset is the running base rate
 theirs  logistic loss, else as Vowpal Wabbit comes (adaptive, normalized, invariant updates); and with 2^22 weights
 """
 
@@ -19,13 +18,12 @@ from time import process_time_ns
 from rich.table import Table
 
 from behavior.errors import BadInput
-from scoring.crosses import LEARNING_RATE, OffsetLogisticRegression
+from scoring.crosses import OffsetLogisticRegression
 from tests.benchmarks.movielens import Rating, ratings
 
-# What AdaGrad does best with where weights begin at nothing.
-ALONE = 0.3
 # What the mean log loss may be above the best of theirs, in percent.
 LIMIT_PERCENT = 1.0
+OURS = "ours"
 THEIRS = {"vowpal wabbit": "", "vowpal wabbit -b 22": "-b 22"}
 INSTALL = (
     "install both beside the project: `.venv/bin/python -m pip install --no-deps --target var/peers recbole"
@@ -41,7 +39,7 @@ class LearnersBench:
 
     log_loss    by system: mean progressive log loss, nats
     us_per_example   by system: processor time, the median of the rounds
-    above_best_of_theirs_percent   of our log loss at the rate 0.3; below 0 it is better
+    above_best_of_theirs_percent   of our log loss; below 0 it is better
     """
 
     data: str
@@ -60,9 +58,7 @@ def measure(home: Path, rounds: int) -> LearnersBench:
     """
     del home  # the examples are not the demonstration's
     examples = _installed()
-    systems: dict[str, Callable[[list[Rating]], float]] = {}
-    for rate in (ALONE, LEARNING_RATE):
-        systems[_ours(rate)] = lambda examples, rate=rate: our_log_loss(examples, rate)
+    systems: dict[str, Callable[[list[Rating]], float]] = {OURS: our_log_loss}
     for name, options in THEIRS.items():
         systems[name] = lambda examples, options=options: their_log_loss(examples, options)
     losses: dict[str, float] = {}
@@ -72,7 +68,7 @@ def measure(home: Path, rounds: int) -> LearnersBench:
             began = process_time_ns()
             losses[name] = learn(examples)
             times[name].append((process_time_ns() - began) / 1e3 / len(examples))
-    above = losses[_ours(ALONE)] / min(losses[name] for name in THEIRS) - 1.0
+    above = losses[OURS] / min(losses[name] for name in THEIRS) - 1.0
     liked = sum(was_liked for _, was_liked in examples)
     return LearnersBench(
         "MovieLens-100k", len(examples), 100.0 * liked / len(examples), losses,
@@ -86,15 +82,15 @@ def render(found: LearnersBench) -> Table:
     for name, loss in found.log_loss.items():
         table.add_row(name, f"{loss:.4f}", f"{found.us_per_example[name]:.0f}")
     table.caption = (
-        f"{found.data}, {found.examples:,} examples, {found.liked_percent:.1f} % liked; ours at {ALONE} against the "
+        f"{found.data}, {found.examples:,} examples, {found.liked_percent:.1f} % liked; ours against the "
         f"best of theirs: {found.above_best_of_theirs_percent:+.2f} % (limit {found.limit_percent:+.0f} %)"
     )
     return table
 
 
-def our_log_loss(examples: list[Rating], learning_rate: float) -> float:
+def our_log_loss(examples: list[Rating]) -> float:
     """Mean progressive log loss of the estimator of crosses on top of the running base rate."""
-    model = OffsetLogisticRegression(learning_rate)
+    model = OffsetLogisticRegression()
     total, liked, seen = 0.0, 1.0, 2.0
     for features, was_liked in examples:
         x, offset = dict.fromkeys(features, 1.0), math.log(liked / (seen - liked))
@@ -117,10 +113,6 @@ def their_log_loss(examples: list[Rating], options: str) -> float:
     total = workspace.get_sum_loss()
     workspace.finish()
     return total / len(examples)
-
-
-def _ours(rate: float) -> str:
-    return f"ours, rate {rate:g}"
 
 
 def _installed() -> list[Rating]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from behavior.event import DAY_US
 from scoring import thing_tables
-from scoring.cross_keys import Context, cross_keys
+from scoring.cross_keys import Context, cross_features
 from scoring.crosses import OffsetLogisticRegression
 from scoring.example import Example
 from scoring.learners import Numbers, apart, key_of
@@ -115,7 +115,7 @@ def test_a_hundred_candidates_are_rivers_to_the_last_bit(kind: str) -> None:
         found = residuals.lookup(persona, context, kind, ids, categories).tolist()
         for offset, residual, thing, category in zip(offsets, found, ids, categories, strict=True):
             shown = ("r", "u", persona, context.placement, 1, kind, thing, category, *words)
-            x = dict.fromkeys(cross_keys(Example(*shown, 0, offset, "", 0.0, True, None)), 1.0)
+            x = cross_features(Example(*shown, 0, offset, "", 0.0, True, None))
             rivers = model.predict_proba_one(x, offset)[True]
             assert 1.0 / (1.0 + math.exp(-(offset + residual))) == rivers
             distinct.add(residual)

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from river.linear_model import LogisticRegression
 
-from scoring.cross_keys import cross_keys, persona_of
+from scoring.cross_keys import IN_CONTEXT, cross_features, persona_of
 from scoring.crosses import CLIP_GRADIENT, LEARNING_RATE, Crosses, OffsetLogisticRegression
 from scoring.example import Example
 from scoring.learners import MARKS
@@ -43,15 +43,15 @@ def test_an_example_takes_part_in_its_crosses_in_one_order() -> None:
     """A category's crosses are those of the words that are known; an item has its own besides, after the category's."""
     words = ("r", "u", "loyal", "home", 3, "item", "green|tea", "TEA", "evening", "mon", "", "front")
     of_item = Example(*words, 0, 0.0, "", 0.0, True, True)
-    assert cross_keys(of_item) == [
-        "category||loyal|TEA",
-        "item||loyal|green%7Ctea",
-        "daypart|evening|loyal|TEA",
-        "weekday|mon|loyal|TEA",
-        "page|front|loyal|TEA",
-        "placement|home|loyal|TEA",
+    assert list(cross_features(of_item).items()) == [
+        ("category||loyal|TEA", 1.0),
+        ("item||loyal|green%7Ctea", 1.0),
+        ("daypart|evening|loyal|TEA", IN_CONTEXT),
+        ("weekday|mon|loyal|TEA", IN_CONTEXT),
+        ("page|front|loyal|TEA", IN_CONTEXT),
+        ("placement|home|loyal|TEA", IN_CONTEXT),
     ]
-    assert cross_keys(example(0.0, True)) == ["category||loyal|TEA"]
+    assert cross_features(example(0.0, True)) == {"category||loyal|TEA": 1.0}
 
 
 def test_it_learns_what_the_model_does_not_know() -> None:
@@ -74,7 +74,7 @@ def test_a_rare_outcome_does_not_drive_right_margins_away() -> None:
     def learned(accumulated: float) -> float:
         rng = random.Random(5)
         model = OffsetLogisticRegression(LEARNING_RATE, accumulated)
-        greatest, x = 0.0, {f"f{number}": 1.0 for number in range(6)}
+        greatest, x = 0.0, {"category": 1.0} | {f"in context {number}": IN_CONTEXT for number in range(5)}
         for _ in range(300):
             model.learn_one(x, rng.random() < 0.01, 1.0, -4.595)
             greatest = max(greatest, abs(model.residual_one(x)))
@@ -195,7 +195,7 @@ def test_what_stands_low_does_not_seem_worse_than_it_is() -> None:
             came = rng.random() < 0.4 / 2 ** (position - 1)
             alone.learn(example(-1.0, came, category), 1.0)
     said = alone.correction(example(-1.0, True, "TEA")) - alone.correction(example(-1.0, True, "SALT"))
-    assert abs(first - last) < 0.7 * said
+    assert abs(first - last) < 0.75 * said
 
 
 class RiversOwn(OffsetLogisticRegression):
