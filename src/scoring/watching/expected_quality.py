@@ -111,9 +111,10 @@ class ExpectedQuality:
         both = np.stack([margins, margins + corrections], axis=1).astype(np.float64)
         sane = both[(np.abs(both) <= MAX_MARGIN).all(axis=1)]
         tallies = self._windows.open(placement, t) if len(sane) else ()
-        rows = Rows.of(np.full(len(sane), bucket_of(user_id)), sane)
-        for tally in tallies:
-            tally.add(rows)
+        if tallies:
+            rows = Rows.of(np.full(len(sane), bucket_of(user_id)), sane)
+            for tally in tallies:
+                tally.add(rows)
         self._left_out += len(both) - (len(sane) if tallies else 0)
 
     def take_left_out(self) -> int:
