@@ -15,8 +15,8 @@ blind to a change of what scores mean: only labels tell that, and `Parting` is w
 The variances hold for rows that are independent given their scores. Those of a user are not, so that they are
 multiplied by the design effect (Kish, "Survey Sampling", 1965, section 8.2) that labelled rows have shown: the variance
 of realised − expected between buckets of users, over that of independent rows. It carries over where users have about
-as many rows. With 300 users intervals of 95 % then hold what labels show in 93 %, where they would in 75 to 79 % without;
-that of the AUC, which takes the greatest effect, is too wide.
+as many rows. With 300 users intervals of 95 % then hold what labels show in 93 %, and in 75 to 79 % without; that of
+the AUC, which takes the greatest effect, is too wide.
 """
 
 import math
