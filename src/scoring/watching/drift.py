@@ -61,6 +61,7 @@ class Gap:
     distance        Σ (p − q)² / pooled share, Pearson's X² per row
     expected        what it is on the average by chance: the trace of the differences' covariance over pooled shares
     freedom         of the approximating χ²: trace² / trace of the square
+    of_expected     degrees of freedom of `expected` as an estimate: fewer where few blocks make most of it
     """
 
     day: Floats
@@ -70,6 +71,7 @@ class Gap:
     distance: float
     expected: float
     freedom: float
+    of_expected: float
 
     @property
     def psi(self) -> float:
@@ -110,8 +112,8 @@ def drift(feature: str, sketch: Sketch, rate: float = RATE, looks: int = 1) -> l
 def gap(day: Floats, reference: Floats) -> Gap:
     """Compare counts by block, float64[64, cells] each; cells that are empty in both are left out.
 
-    Each block's influence on the difference of shares is that of a ratio estimator; blocks are what was sampled, so
-    the covariance is theirs (Cochran, Sampling Techniques, 1977, 6.3 and 11). The trace of the square is corrected for
+    Shares are ratios, and blocks are what was sampled, so the covariance is theirs, by the jackknife (Wolter,
+    Introduction to Variance Estimation, 1985, 4). The trace of the square is corrected for
     being estimated from 63 degrees of freedom (Bai and Saranadasa, Statistica Sinica 6, 1996, 3.1).
     """
     there = (day.sum(0) + reference.sum(0)) > 0
@@ -119,26 +121,37 @@ def gap(day: Floats, reference: Floats) -> Gap:
     n, m = day.sum(), reference.sum()
     p, q = day.sum(0) / n, reference.sum(0) / m
     pooled = (n * p + m * q) / (n + m)
-    influence = (day - day.sum(1, keepdims=True) * p) / n - (reference - reference.sum(1, keepdims=True) * q) / m
-    scaled = influence / np.sqrt(pooled)
+    scaled = (_influence(day, p) - _influence(reference, q)) / np.sqrt(pooled)
     covariance = BLOCKS / (BLOCKS - 1) * scaled.T @ scaled
     trace, free = float(np.trace(covariance)), BLOCKS - 1
     square = free**2 / ((free - 1) * (free + 2)) * (float((covariance**2).sum()) - trace**2 / free)
     most = max(len(p) - 1.0, 1.0)
     freedom = float(np.clip(trace**2 / square, 1.0, most)) if square > 0 else most
-    return Gap(p, q, float(n), float(m), float(((p - q) ** 2 / pooled).sum()), trace, freedom)
+    parts = (scaled**2).sum(1)
+    spread = float(((parts - parts.mean()) ** 2).sum())
+    of_expected = min(2 * float(parts.sum()) ** 2 / spread if spread > 0 else np.inf, freedom * free)
+    return Gap(p, q, float(n), float(m), float(((p - q) ** 2 / pooled).sum()), trace, freedom, of_expected)
+
+
+def _influence(counts: Floats, shares: Floats) -> Floats:
+    """float64[64, cells], by how much the shares would change without a block: the jackknife, which few and unequal
+    blocks ask for.
+    """
+    rows = counts.sum(1, keepdims=True)
+    changed: Floats = (counts - rows * shares) / np.maximum(rows.sum() - rows, 1.0)
+    return changed
 
 
 def _of_distribution(feature: str, sketch: Sketch, reference: Floats, level: float) -> Finding:
     """Rao and Scott's test of second order, as F (Annals of Statistics 12, 1984; Thomas and Rao, JASA 82, 1987).
 
     The distance is a sum of χ² with unequal weights. Over its expectation it is F with as many degrees of freedom as
-    χ² of the same mean and variance (Satterthwaite 1946), and 63 times these for the expectation's own error.
+    χ² of the same mean and variance (Satterthwaite 1946); so are those of the expectation, as blocks vary around it.
     """
     found = gap(sketch.counts[:, :-2], reference[:, :-2])
     # Without any chance in it (all rows alike), there is a difference for sure or none at all.
     statistic = found.distance / found.expected if found.expected > 0 else (np.inf if found.distance > 0 else 0.0)
-    p = float(fdtrc(found.freedom, found.freedom * (BLOCKS - 1), statistic))
+    p = float(fdtrc(found.freedom, found.of_expected, statistic))
     towards = _direction(sketch, reference)
     return _finding(feature, "distribution", found, float(statistic), p, level, towards)
 
