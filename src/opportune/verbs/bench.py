@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, str] = {
     "learners": "the learner of crosses beside Vowpal Wabbit, on the same examples of MovieLens-100k",
     "adaptation": "how soon the ranking follows a change of tastes, beside the frozen batch model; simulated",
     "ope": "whether 95 % intervals of off-policy values cover the truth, simulated, and on the Open Bandit sample",
+    "drift": "how often a stable stream alarms, beside the stated rate, how small a shift is found, and its cost",
     "overload": "whether a caller keeps a deadline of 100 ms while another one floods the server, which has one core",
     "score": "what a Score costs beside an empty RPC and beside a scorer as one first writes it, and its stages",
     "faults": "answers while Redis is frozen, cut off, slow or flapping: in time, and with what they say",
