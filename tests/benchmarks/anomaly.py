@@ -44,7 +44,7 @@ VOLUMES = (0.5, 2.0, 5.0, 20.0, 100.0, 500.0)
 OVERDISPERSION, DRIFT_A_DAY = 0.02, 0.02
 HOLIDAYS, HOLIDAY_LEVEL = (24, 45, 61), 0.6
 # What expected counts are multiplied by, and for how many intervals.
-EVENTS = [(1 - drop, n) for drop in (0.2, 0.4, 0.6, 0.8, 1.0) for n in (12, 48, 144)] + [
+EVENTS = [(left, n) for left in (0.8, 0.6, 0.4, 0.2, 0.0) for n in (12, 48, 144)] + [
     (times, n) for times in (1.5, 2.0, 4.0, 10.0) for n in (1, 12, 48)
 ]
 DETECTABLE = 6.0

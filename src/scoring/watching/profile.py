@@ -25,7 +25,7 @@ _EPOCH_HOUR = 72
 # What counts half: the level after so many days, an hour of the day and of the week after so many of its like.
 LEVEL_HALF_D, DAY_HALF, WEEK_HALF = 2.0, 7.0, 5.0
 SPREAD_HALF_D = 7.0
-# A shape is worth what was seen over this many events more: a tenth of it or so is noise then.
+# Shapes are shrunk as if so many events had come beside, as many as were to be expected.
 SHRUNK = 20.0
 # Until an hour of the week was seen, it differs from its hour of the day by about this share; two visits settle it.
 UNSEEN, SETTLED = 0.3, 2.0
