@@ -34,6 +34,9 @@ CLIPPED = 4.0
 # Forecasts are made from so many days on.
 WARM_D = 2.0
 
+# Hours of the week with their shares of an interval.
+Hours = tuple[tuple[int, float], tuple[int, float]]
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -75,12 +78,9 @@ class Profile:
     def expect(self, t: int) -> Expected:
         """The interval that begins at t, from what was learned so far."""
         phi, alpha = self._spread()
-        level = self._rate()
-        shape, unknown = 0.0, 0.0
-        for hour, share in self._hours(t):
-            shape += share * self._shape(hour, level, phi)
-            unknown += share * SETTLED / (SETTLED + self._week[hour][2])
-        return Expected(level * shape, phi, alpha + (UNSEEN * unknown) ** 2)
+        hours = self._hours(t)
+        unknown = sum(share * SETTLED / (SETTLED + self._week[hour][2]) for hour, share in hours)
+        return Expected(self._rate() * self._shape(hours, phi), phi, alpha + (UNSEEN * unknown) ** 2)
 
     def learn(self, t: int, value: float, weight: float = 1.0) -> None:
         """Learn what the interval at t held, 0 or more, for `weight` of one; at most CLIPPED deviations of it count."""
@@ -91,7 +91,7 @@ class Profile:
         elif value != math.floor(value):
             self._whole = 0.0
         self._learn_spread(value, expected.mean, weight)
-        self._learn_shape(t, value, weight)
+        self._learn_shape(t, value, weight, expected.phi)
         self._seen += 1.0
 
     def numbers(self) -> dict[str, tuple[float, ...]]:
@@ -112,7 +112,7 @@ class Profile:
         self._day = [list(day[at : at + 2]) for at in range(0, len(day), 2)]
         self._week = [list(week[at : at + 3]) for at in range(0, len(week), 3)]
 
-    def _hours(self, t: int) -> tuple[tuple[int, float], tuple[int, float]]:
+    def _hours(self, t: int) -> Hours:
         """The two hours of the week between whose middles the middle of the interval lies, with their shares."""
         middle = t + self.interval_s * SECOND_US // 2
         local = (middle + offset_at(self.zone, middle) * SECOND_US) / HOUR_US
@@ -124,23 +124,24 @@ class Profile:
     def _rate(self) -> float:
         return self._level[0] / self._level[1] if self._level[1] > 0.0 else 0.0
 
-    def _shape(self, hour: int, level: float, phi: float) -> float:
-        shrunk = SHRUNK * phi
-        seen, due = self._day[hour % HOURS_OF_DAY]
-        of_day = (seen + shrunk) / (due + shrunk) if due + shrunk > 0.0 else 1.0
-        seen, due, _ = self._week[hour]
-        return (seen + shrunk * of_day) / (due + shrunk) if due + shrunk > 0.0 else of_day
+    def _shape(self, hours: Hours, phi: float) -> float:
+        shape, shrunk = 0.0, SHRUNK * phi
+        for hour, share in hours:
+            seen, due = self._day[hour % HOURS_OF_DAY]
+            of_day = (seen + shrunk) / (due + shrunk) if due + shrunk > 0.0 else 1.0
+            seen, due, _ = self._week[hour]
+            shape += share * ((seen + shrunk * of_day) / (due + shrunk) if due + shrunk > 0.0 else of_day)
+        return shape
 
-    def _learn_shape(self, t: int, value: float, weight: float) -> None:
-        phi, _ = self._spread()
-        level = self._rate()
-        hours = self._hours(t)
-        shape = sum(share * self._shape(hour, level, phi) for hour, share in hours)
+    def _learn_shape(self, t: int, value: float, weight: float, phi: float) -> None:
+        level, hours = self._rate(), self._hours(t)
+        shape = self._shape(hours, phi)
         an_hour = 3600 / self.interval_s
         for hour, share in hours if level > 0.0 else ():
             part = share * weight
-            _fade(self._day[hour % HOURS_OF_DAY], 0.5 ** (part / an_hour / DAY_HALF), part * value, part * level)
-            _fade(self._week[hour], 0.5 ** (part / an_hour / WEEK_HALF), part * value, part * level, part / an_hour)
+            visits = part / an_hour
+            _fade(self._day[hour % HOURS_OF_DAY], 0.5 ** (visits / DAY_HALF), part * value, part * level)
+            _fade(self._week[hour], 0.5 ** (visits / WEEK_HALF), part * value, part * level, visits)
         fading = 0.5 ** (weight / (LEVEL_HALF_D * self.intervals_a_day))
         _fade(self._level, fading, weight * value, weight * shape)
 
