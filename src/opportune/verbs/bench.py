@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, str] = {
     "ope": "whether 95 % intervals of off-policy values cover the truth, simulated, and on the Open Bandit sample",
     "drift": "how often a stable stream alarms, beside the stated rate, how small a shift is found, and its cost",
     "overload": "whether a caller keeps a deadline of 100 ms while another one floods the server, which has one core",
+    "anomaly": "anomalies found and false alarms, on simulated metrics and NAB, beside ADWIN and Page-Hinkley",
     "score": "what a Score costs beside an empty RPC and beside a scorer as one first writes it, and its stages",
     "faults": "answers while Redis is frozen, cut off, slow or flapping: in time, and with what they say",
     "serving": "latency of Score, and how soon a tracked event shows in it, beside the floor of the log itself",
