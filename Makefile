@@ -39,6 +39,7 @@ reference: setup ## the generated reference pages
 	@$(PY) -m training.mapping_page > docs/reference/mapping.md
 	@$(PY) -m deployment.kinds_page > docs/reference/kinds.md
 	@$(PY) -m scoring.factors_page > docs/reference/factors.md
+	@$(PY) -m opportune.metrics_page > docs/reference/metrics.md
 
 lock: ## the hashed requirement files anew from pyproject.toml (needs uv)
 	@command -v uv > /dev/null || { echo "make lock needs uv on PATH: https://docs.astral.sh/uv/"; exit 1; }

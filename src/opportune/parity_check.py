@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from prometheus_client import Counter
 
 from behavior.column import Column
 from behavior.errors import BadInput
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 # Snapshot views are derived from everybody's events, for so many different instants s at most in one check.
 MOST_INSTANTS = 5
 _CATEGORY = "category"
+
+CHECKED = Counter("opportune_parity_checked_total", "Served values that were derived anew.", ["feature"])
+MISMATCHED = Counter("opportune_parity_mismatch_total", "Served values that are not what the events say.", ["feature"])
+COMPARED = Counter("opportune_staleness_checked_total", "Served values that were held against the ideal.", ["feature"])
+DIFFERED = Counter("opportune_staleness_differed_total", "Served values that lag or late events changed.", ["feature"])
+WAITING = Counter("opportune_parity_waiting_total", "Served entries whose events are not all in archive or log.")
 _NOWHERE = Moment(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
 
 
@@ -235,3 +242,13 @@ def _spread(column: Column, rows: np.ndarray, n: int) -> Column:
 
 def _bits(vector: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(vector, dtype=np.float32).view(np.uint32)
+
+
+def tell(report: Report) -> None:
+    """Count a check for Prometheus."""
+    WAITING.inc(report.waiting)
+    for name, tally in report.features.items():
+        CHECKED.labels(name).inc(tally.checked)
+        MISMATCHED.labels(name).inc(tally.mismatched)
+        COMPARED.labels(name).inc(tally.staleness_checked)
+        DIFFERED.labels(name).inc(tally.stale)

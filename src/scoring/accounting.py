@@ -108,24 +108,28 @@ class Accounting(Collector):
     def collect(self) -> Iterator[Metric]:
         """The accounts for Prometheus; nothing before they have been read once."""
         held = self._held
-        if held is None:
-            return
-        yield CounterMetricFamily("opportune_log_received", "Events that the log has answered.", value=held.received)
-        fates = CounterMetricFamily(
-            "opportune_log_events", "Events that the log has answered, by what became of them.",
-            labels=["fate", "reason"],
-        )  # fmt: skip
-        for (fate, reason), number in sorted(held.fates.items()):
-            fates.add_metric([fate, reason], number)
-        yield fates
-        yield GaugeMetricFamily(
-            "opportune_accounting_gap", "Events received less events with a fate; anything but 0 is a defect.",
-            value=held.gap,
-        )  # fmt: skip
-        yield GaugeMetricFamily("opportune_dead_letters", "Rejected events that are kept, sealed.", value=held.letters)
-        yield CounterMetricFamily(
-            "opportune_dead_letters_lost", "Rejected events too large or too many to be kept.", value=held.letters_lost
-        )
+        if held is not None:
+            yield from families(held)
+
+
+def families(held: Accounts) -> Iterator[Metric]:
+    """The accounts as Prometheus takes them."""
+    yield CounterMetricFamily("opportune_log_received", "Events that the log has answered.", value=held.received)
+    fates = CounterMetricFamily(
+        "opportune_log_events", "Events that the log has answered, by what became of them.",
+        labels=["fate", "reason"],
+    )  # fmt: skip
+    for (fate, reason), number in sorted(held.fates.items()):
+        fates.add_metric([fate, reason], number)
+    yield fates
+    yield GaugeMetricFamily(
+        "opportune_accounting_gap", "Events received less events with a fate; anything but 0 is a defect.",
+        value=held.gap,
+    )  # fmt: skip
+    yield GaugeMetricFamily("opportune_dead_letters", "Rejected events that are kept, sealed.", value=held.letters)
+    yield CounterMetricFamily(
+        "opportune_dead_letters_lost", "Rejected events too large or too many to be kept.", value=held.letters_lost
+    )
 
 
 def _hash(reply: Any) -> Mapping[bytes, bytes]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prometheus_client import Counter, Gauge
+
 from behavior.errors import BadInput, OpportuneError
 from behavior.event import Admitted, admit, decode
 from behavior.served import EVENT_ENTRY, SERVED_ENTRY
@@ -44,6 +46,12 @@ WAIT_MS = 200
 MANY_FILES = 64
 # How long (real seconds) a merged file stays: somebody may have listed it, and may read for long.
 KEPT_S = 3_600.0
+
+ARCHIVED = Counter("opportune_archive_events_total", "Events that are durable in the archive.")
+ROUND = Gauge(
+    "opportune_archive_round_timestamp_seconds",
+    "When the archiver last wrote what waited, if any did, seconds since 1970.",
+)
 
 
 @dataclass(slots=True)
@@ -225,3 +233,9 @@ def archiver_of(settings: "Settings", client: "redis.Redis", archive: Archive, h
         slowest=lambda partitions: slowest(client, keys, partitions),
     )
     return Archiver(Log(client, keys), archive, leases, trimming, PlanKeeper(client, keys, archive.path).keep)
+
+
+def tell(events: int) -> None:
+    """Tell Prometheus of what was written."""
+    ARCHIVED.inc(events)
+    ROUND.set_to_current_time()

@@ -22,7 +22,7 @@ from behavior.served import EVENT_ENTRY
 from deployment.clock import Clock
 from deployment.generations import Plans
 from deployment.keys import Keys
-from scoring.log import Entry, Log, share_of_each
+from scoring.log import Entry, Log, share_of_each, waited_s
 from scoring.partition_states import PartitionStates, fields_touched
 from scoring.scripts import Run, Script, lua
 
@@ -65,6 +65,8 @@ class Fold:
         self.partitions: dict[int, Partition] = {}
         # Whether a partition was let go since this was last set to False: what is known of leases is out of date.
         self.is_fenced = False
+        # How long the oldest entry that was read last had waited in the log.
+        self.waited_s = 0.0
 
     def own(self, grants: Mapping[int, Grant]) -> None:
         """Take over the partitions that are new or granted anew, and let go of those that are granted no more."""
@@ -90,6 +92,7 @@ class Fold:
         now = self._clock.now()
         offsets = {number: partition.offset for number, partition in self.partitions.items()}
         entries = self._log.read(offsets, wait_ms, share_of_each(self._keys.partitions))
+        self.waited_s = waited_s(now, entries)
         if entries:
             with no_cycles():
                 self._fold(by_partition(entries))

@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from prometheus_client import Counter, Gauge
+
 from behavior.errors import Fenced
+from behavior.event import SECOND_US
 from deployment.clock import Clock
 from deployment.generations import Plans, serving
 from deployment.keys import Keys
@@ -33,6 +36,15 @@ if owner and owner ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return owner and 1 or 2
 """
+FOLDED = Counter("opportune_fold_entries_total", "Entries of the log that were folded into states.")
+PARTITIONS = Gauge("opportune_fold_partitions", "Partitions that this process folds.")
+SNAPSHOT = Gauge(
+    "opportune_snapshot_instant_seconds", "Instant of the last snapshot published from here, seconds since 1970."
+)
+LAG = Gauge(
+    "opportune_fold_log_lag_seconds", "How long the oldest entry of the last round had waited in the log; 0 if none."
+)
+ROUND = Gauge("opportune_fold_round_timestamp_seconds", "When the fold last ended a round, seconds since 1970.")
 _LEAVE_SEAT = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
@@ -167,3 +179,12 @@ class Folding:
             lambda number: self._keys.place(number, generation),
             generation=generation,
         )
+
+
+def tell(entries: int, folding: Folding) -> None:
+    """Tell Prometheus of a round."""
+    FOLDED.inc(entries)
+    PARTITIONS.set(len(folding.fold.partitions))
+    SNAPSHOT.set(folding.seat.s / SECOND_US)
+    LAG.set(folding.fold.waited_s)
+    ROUND.set_to_current_time()

@@ -38,6 +38,10 @@ FROZEN = Gauge("opportune_learn_frozen", "1 while the operator has frozen what i
 SHARDS = Gauge("opportune_learn_shards", "Shards that this process learns.")
 VERSION = Gauge("opportune_learn_version", "Commits that have changed a shard's numbers.", ["shard"])
 PENDING = Gauge("opportune_learn_pending", "Served entries that wait for outcomes.", ["shard"])
+LAG = Gauge(
+    "opportune_learn_log_lag_seconds", "How long the oldest entry of the last round had waited in the log; 0 if none."
+)
+ROUND = Gauge("opportune_learn_round_timestamp_seconds", "When the learner last ended a round, seconds since 1970.")
 
 
 def joining_of(settings: Settings) -> Joining:
@@ -86,6 +90,8 @@ def learn(settings: Settings) -> None:
 def _tell(examples: Sequence[Example], learning: Learning) -> None:
     for label, number in Tally(example.label for example in examples).items():
         EXAMPLES.labels(LABELS[label]).inc(number)
+    LAG.set(learning.waited_s)
+    ROUND.set_to_current_time()
     SHARDS.set(len(learning.own))
     FROZEN.set(learning.is_frozen)
     for own in learning.own.values():

@@ -30,7 +30,7 @@ from scoring.fold import by_partition, no_cycles
 from scoring.joiner import PartitionJoin
 from scoring.learn_state import LearnState, Step, Stretch, Taken
 from scoring.leases import Leases
-from scoring.log import GAP_ENTRY, Entry, Log, share_of_each
+from scoring.log import GAP_ENTRY, Entry, Log, share_of_each, waited_s
 from scoring.pending import Place
 from scoring.residuals import is_followed
 from scoring.shard import Shard
@@ -132,6 +132,8 @@ class Learning:
         self._is_fenced = False
         # Whether the operator wants nothing learned; asked for as often as leases are renewed.
         self.is_frozen = False
+        # How long the oldest entry had waited in the log when this last looked at the clock.
+        self.waited_s = 0.0
         self.own: dict[int, OwnShard] = {}
 
     def run(
@@ -181,7 +183,10 @@ class Learning:
         if time.monotonic() >= self._next_look:
             # Read before the log: what is not in the log afterwards is admitted later than this.
             now, self._next_look = self._clock.now(), time.monotonic() + self._look_s
-        return now, self._log.read(self._offsets(), wait_ms, share_of_each(self._keys.partitions))
+        entries = self._log.read(self._offsets(), wait_ms, share_of_each(self._keys.partitions))
+        if now is not None:
+            self.waited_s = waited_s(now, entries)
+        return now, entries
 
     def _offsets(self) -> dict[int, int]:
         """How far all of the own shards have come."""

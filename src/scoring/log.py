@@ -14,7 +14,7 @@ that, a reader here is told only that it misses some.
 import logging
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,7 @@ from prometheus_client import Counter
 
 from behavior import event as events
 from behavior.errors import OpportuneError
+from behavior.event import SECOND_US
 from behavior.served import EVENT_ENTRY
 from deployment.connections import is_cluster
 from deployment.keys import Keys
@@ -81,6 +82,15 @@ class _Trimmed(NamedTuple):
 
     until: int
     archived_event: int
+
+
+def waited_s(now: int, entries: Sequence[Entry]) -> float:
+    """How long (seconds) the oldest of some entries had waited in the log at `now` (µs); 0 if there is none.
+
+    >>> waited_s(3_000_000, [Entry(0, 1_000_000, b"e", b""), Entry(1, 2_000_000, b"e", b"")])
+    2.0
+    """
+    return max(0.0, (now - min((entry.k for entry in entries), default=now)) / SECOND_US)
 
 
 def share_of_each(partitions: int) -> int:

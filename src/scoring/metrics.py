@@ -31,6 +31,8 @@ LATENESS = Histogram(
     buckets=(-0.05, -0.02, -0.01, 0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0),
 )
 SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.", ["reason"])
+for _reason in ("full", "log", "ending"):  # there from the beginning, so that the first loss is an increase too
+    SERVED_LOST.labels(_reason)
 BUNDLES_REFUSED = Counter("opportune_bundles_refused_total", "Bundles that could not be taken over.")
 PLACEMENTS_REFUSED = Counter("opportune_placements_refused_total", "Files of placements that could not be taken over.")
 REFRESH_FAILED = Counter("opportune_refresh_failed_total", "Polls for changes that Redis did not answer.")

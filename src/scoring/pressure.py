@@ -82,11 +82,7 @@ class Pressure(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The fullest node, for Prometheus."""
         if self._nodes:
-            yield GaugeMetricFamily(
-                "opportune_redis_memory_fullness",
-                "Share of Redis's memory limit in use on its fullest node; 0 without a limit.",
-                value=max(node.fullness for node in self._nodes),
-            )
+            yield family(max(node.fullness for node in self._nodes))
 
     def _judged(self, worst: Memory) -> str:
         if worst.evicts:
@@ -97,6 +93,15 @@ class Pressure(Collector):
                 "taken; try again, or raise its maxmemory"
             )
         return ""
+
+
+def family(fullness: float) -> GaugeMetricFamily:
+    """The fullness as Prometheus takes it."""
+    return GaugeMetricFamily(
+        "opportune_redis_memory_fullness",
+        "Share of Redis's memory limit in use on its fullest node; 0 without a limit.",
+        value=fullness,
+    )
 
 
 def refuse_eviction(client: Any) -> None:

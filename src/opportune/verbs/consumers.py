@@ -2,9 +2,6 @@
 
 import threading
 
-from prometheus_client import Counter, Gauge
-
-from behavior.event import SECOND_US
 from deployment.clock import Clock, replay_key
 from deployment.settings import load
 from opportune.warehouse import archive_of
@@ -37,7 +34,7 @@ def fold() -> None:
     """Fold the log into online states and publish snapshots, until told to stop. Several share the partitions."""
     from deployment.connections import connect
     from scoring.entry import join_in
-    from scoring.folding import Folding
+    from scoring.folding import Folding, tell
     from scoring.leases import holder_name
     from scoring.log import Log
     from scoring.process import expose_metrics, log_to_stderr, persevere, stop_signals
@@ -45,16 +42,6 @@ def fold() -> None:
     settings = load()
     log_to_stderr()
     holder = holder_name()
-    folded = Counter("opportune_fold_entries_total", "Entries of the log that were folded into states.")
-    owned = Gauge("opportune_fold_partitions", "Partitions that this process folds.")
-    snapshot = Gauge(
-        "opportune_snapshot_instant_seconds", "Instant of the last snapshot published from here, seconds since 1970."
-    )
-
-    def tell(entries: int, folding: Folding) -> None:
-        folded.inc(entries)
-        owned.set(len(folding.fold.partitions))
-        snapshot.set(folding.seat.s / SECOND_US)
 
     def once(stopping: threading.Event) -> None:
         with connect(settings) as client:
@@ -71,7 +58,7 @@ def fold() -> None:
 def archive() -> None:
     """Append the log to the archive, until told to stop. Several share the partitions."""
     from deployment.connections import connect
-    from scoring.archiver import archiver_of
+    from scoring.archiver import archiver_of, tell
     from scoring.entry import join_in
     from scoring.leases import holder_name
     from scoring.process import expose_metrics, log_to_stderr, persevere, stop_signals
@@ -79,12 +66,11 @@ def archive() -> None:
     settings = load()
     log_to_stderr()
     holder = holder_name()
-    archived = Counter("opportune_archive_events_total", "Events that are durable in the archive.")
 
     def once(stopping: threading.Event) -> None:
         with connect(settings) as client:
             join_in(settings, client)
-            archiver_of(settings, client, archive_of(settings), holder).run(stopping, archived.inc)
+            archiver_of(settings, client, archive_of(settings), holder).run(stopping, tell)
 
     with stop_signals() as stopping:
         expose_metrics(settings)

@@ -64,32 +64,19 @@ def _keep_checking(settings: Settings, sample: int, since: int, pace_s: float) -
     """The sampler: until it is told to stop."""
     import logging
 
-    from prometheus_client import Counter
-
     from deployment.connections import connect
     from deployment.keys import Keys
-    from opportune.parity_check import ParityCheck
+    from opportune.parity_check import ParityCheck, tell
     from scoring.process import expose_metrics, log_to_stderr, persevere, stop_signals
 
     log = logging.getLogger("opportune.parity")
-    checked = Counter("opportune_parity_checked", "Served values that were derived anew.", ["feature"])
-    mismatch = Counter("opportune_parity_mismatch", "Served values that are not what the events say.", ["feature"])
-    compared = Counter("opportune_staleness_checked", "Served values that were held against the ideal.", ["feature"])
-    differed = Counter("opportune_staleness_differed", "Served values that lag or late events changed.", ["feature"])
-    waiting = Counter("opportune_parity_waiting", "Served entries whose events are not all in archive or log.")
-
     check = ParityCheck(settings, Keys(settings.redis_prefix, settings.partitions), since=since)
 
     def once(stopping: threading.Event) -> None:
         with connect(settings) as client:
             while not stopping.is_set():
                 report = check.run(client, sample)
-                waiting.inc(report.waiting)
-                for name, tally in report.features.items():
-                    checked.labels(name).inc(tally.checked)
-                    mismatch.labels(name).inc(tally.mismatched)
-                    compared.labels(name).inc(tally.staleness_checked)
-                    differed.labels(name).inc(tally.stale)
+                tell(report)
                 log.info("%s", _sentence(report))
                 if report.first is not None:
                     log.error("%s", " · ".join(_derivations(report.first, settings)))
