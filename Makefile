@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --upgrade --custom-compile-command "make lock"
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: ## the virtual environment .venv with hashed requirements and the project in it, its compiled parts made
 	@sh requirements/make_venv.sh
@@ -18,6 +18,9 @@ demo: setup ## the whole loop on a real year of purchases
 
 test: setup ## the everyday tests, file by file in three processes: many of them wait for processes that they start
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+test-ops: setup ## alerts that reach a webhook, with a real Prometheus and Alertmanager
+	@$(PY) -m pytest -m ops -s tests/ops
 
 prove: setup ## the long proofs
 	@$(PY) -m pytest -m prove
@@ -48,4 +51,4 @@ lock: ## the hashed requirement files anew from pyproject.toml (needs uv)
 	$(LOCK) pyproject.toml --extra learn --output-file requirements/learn.txt
 	$(LOCK) pyproject.toml --all-extras --output-file requirements/dev.txt
 
-.PHONY: help setup demo test prove check bench proto reference lock
+.PHONY: help setup demo test test-ops prove check bench proto reference lock
