@@ -4,10 +4,9 @@
       └──── residual ── Page-Hinkley ──▶ slow, or few events ─────────────┴─▶ episode: start .. end
 
 An interval is sudden when the negative binomial leaves less than a share of FALSE_A_DAY to what was seen or worse. The
-standardised residual, clipped and divided by what makes its hourly sums as wide as seen, feeds Page-Hinkley (Page,
-"Continuous inspection schemes", Biometrika 41, 1954), whose threshold follows from the same rate by the corrected
-diffusion of Siegmund ("Sequential Analysis", 1985, chapter 2). An episode ends when Page's test of the episode's own
-ratio of seen to expected against 1 finds for 1, so a holiday is one episode with its night. Nothing is set per series.
+standardised residual, clipped and divided by what makes its hourly sums as wide as seen, feeds Page-Hinkley, whose
+threshold follows from the same rate. An episode ends when Page's test of the episode's own ratio of seen to expected
+against 1 finds for 1, so a holiday is one episode with its night. Nothing is set per series.
 """
 
 import math
@@ -20,6 +19,8 @@ from scipy.special import betainc, gammainc, gammaincc
 
 from behavior.event import DAY_US, SECOND_US
 from scoring.learners import Numbers
+from scoring.watching.floods import Flood
+from scoring.watching.page_hinkley import PageHinkley, threshold_of
 from scoring.watching.profile import Expected, Profile
 
 # False alarms a day of one series: half by sudden intervals, half by Page-Hinkley, and of each half above and below.
@@ -28,16 +29,12 @@ FALSE_A_DAY = 0.05
 ALLOWED, COUNTED = 0.25, 3.0
 # The share of what is expected that Page-Hinkley lets pass: no profile knows better.
 TOLERATED = 0.1
-# A mean of so many residuals moves no slower any more.
-REMEMBERED = 8_064
 # Intervals whose residuals are summed to see how much they go together, and for how many such sums half is forgotten.
 BLOCK, BLOCKS_HALF = 12, 168.0
 # What an interval teaches the profile at least while an episode lasts: from LASTING_D days on it is the rule, whole.
 TEACHES, LASTING_D = 0.02, 2.0
 # Evidence that an episode is over, in nats, and what one interval can give.
 OVER, MOST = 7.0, 4.0
-# At most so many users are a flood, when together they are this share of the excess.
-FEW, FLOOD = 3, 0.5
 
 
 class Kind(StrEnum):
@@ -61,13 +58,6 @@ class Part(msgspec.Struct, frozen=True):
 
     name: str
     difference: float
-    share: float
-
-
-class Flood(msgspec.Struct, frozen=True):
-    """The few users, by pseudonym, who are most of an excess; never labels of a metric."""
-
-    users: tuple[str, ...]
     share: float
 
 
@@ -96,94 +86,6 @@ def contributions(expected: Mapping[str, float], seen: Mapping[str, float]) -> t
     whole = sum(found.values())
     parts = [Part(name, each, each / whole if each and whole else 0.0) for name, each in found.items()]
     return tuple(sorted(parts, key=lambda part: (-abs(part.difference), part.name)))
-
-
-class Heaviest:
-    """The heaviest users of an episode in bounded memory: Space-Saving.
-
-    Metwally, Agrawal and El Abbadi, "Efficient computation of frequent and top-k elements in data streams", ICDT 2005:
-    a user in whose place another one was counted is over-counted by at most `errors`, which is subtracted here.
-    """
-
-    def __init__(self, room: int = 64) -> None:
-        self.room = room
-        self._users: dict[str, tuple[float, float]] = {}
-
-    def add(self, user: str, value: float = 1.0) -> None:
-        """Count one event of a pseudonym."""
-        count, error = self._users.get(user, (0.0, 0.0))
-        if user not in self._users and len(self._users) >= self.room:
-            least = min(self._users, key=lambda each: (self._users[each][0], each))
-            count = error = self._users.pop(least)[0]
-        self._users[user] = (count + value, error)
-
-    def flood(self, expected: float, seen: float) -> Flood | None:
-        """The fewest users, at most FEW, who are FLOOD of the excess for certain; None if there are none."""
-        sure = sorted(((count - error, user) for user, (count, error) in self._users.items()), reverse=True)
-        excess = seen - expected
-        for few in range(1, min(FEW, len(sure)) + 1 if excess > 0.0 else 0):
-            share = sum(count for count, _ in sure[:few]) / excess
-            if share >= FLOOD:
-                return Flood(tuple(user for _, user in sure[:few]), min(share, 1.0))
-        return None
-
-    def numbers(self) -> dict[str, tuple[float, ...]]:
-        """The whole state."""
-        return dict(self._users)
-
-    def restore(self, numbers: Numbers) -> None:
-        """Continue from the state, bit for bit."""
-        self._users = {user: (count, error) for user, (count, error) in numbers.items()}
-
-
-class PageHinkley:
-    """Changes of a mean, up and down, as River's `drift.PageHinkley` with alpha 1; the state is plain numbers."""
-
-    def __init__(self, threshold: float) -> None:
-        self.threshold = threshold
-        self.count, self.mean = 0.0, 0.0
-        self.above, self.below = 0.0, 0.0
-        self.above_since, self.below_since = 0.0, 0.0
-
-    def update(self, x: float, t: int, delta: float) -> int:
-        """Take one value at t, differences of delta from the mean let pass: 1 if it has gone up, -1 if down, else 0."""
-        self.count = min(self.count + 1.0, REMEMBERED)
-        self.mean += (x - self.mean) / self.count
-        if self.above <= 0.0:
-            self.above_since = float(t)
-        if self.below <= 0.0:
-            self.below_since = float(t)
-        self.above = max(0.0, self.above + x - self.mean - delta)
-        self.below = max(0.0, self.below - x + self.mean - delta)
-        return int(self.above > self.threshold) - int(self.below > self.threshold)
-
-    def rest(self) -> None:
-        """Begin to sum anew."""
-        self.above = self.below = 0.0
-
-    def numbers(self) -> tuple[float, ...]:
-        """The whole state."""
-        return self.count, self.mean, self.above, self.below, self.above_since, self.below_since
-
-    def restore(self, numbers: tuple[float, ...]) -> None:
-        """Continue from the state, bit for bit."""
-        self.count, self.mean, self.above, self.below, self.above_since, self.below_since = numbers
-
-
-def threshold_of(rate: float, delta: float) -> float:
-    """The threshold at which one side of Page-Hinkley alarms at this rate per value, of independent normal ones.
-
-    Siegmund: 1 / rate = (exp(2 delta b) - 2 delta b - 1) / (2 delta^2) with b = threshold + 1.166.
-
-    >>> round(threshold_of(1 / 10_000, 0.25), 1)
-    13.1
-    """
-    low, high = 0.0, 400.0
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        reach = 2 * delta * (middle + 1.166)
-        low, high = (middle, high) if (math.exp(reach) - reach - 1) / (2 * delta**2) < 1 / rate else (low, middle)
-    return high
 
 
 def tails(expected: Expected, value: float) -> tuple[float, float]:

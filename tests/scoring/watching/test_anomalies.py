@@ -9,17 +9,9 @@ from river import drift
 from scipy.stats import nbinom, poisson
 
 from scoring.learners import canonical_hash
-from scoring.watching.anomalies import (
-    Anomaly,
-    Detector,
-    Heaviest,
-    Kind,
-    PageHinkley,
-    Severity,
-    contributions,
-    tails,
-    threshold_of,
-)
+from scoring.watching.anomalies import Anomaly, Detector, Kind, Severity, contributions, tails
+from scoring.watching.floods import Heaviest
+from scoring.watching.page_hinkley import PageHinkley, threshold_of
 from scoring.watching.profile import Expected
 from tests.scoring.watching.series import A_DAY, INTERVAL_S, at, counts
 
