@@ -26,7 +26,6 @@ import numpy as np
 
 from behavior.event import DAY_US
 from scoring.crosses import MAX_MARGIN
-from scoring.learners import Numbers
 from scoring.watching.margin_bins import area, area_variance
 from scoring.watching.quality_tally import POSITIVES, Judged, Rows, Sum, Tally, column, mean_of
 from scoring.watching.quality_windows import QualityWindows
@@ -86,7 +85,7 @@ class Parting:
         return tuple(name for name, each in measures.items() if each.excludes_zero)
 
 
-class ExpectedQuality:
+class ExpectedQuality(QualityWindows):
     """Adds up the scores of what was shown, in the order of the log: of the batch model, and of its sum.
 
     span_us    how long a window is, µs of event time
@@ -101,8 +100,7 @@ class ExpectedQuality:
     """
 
     def __init__(self, span_us: int = DAY_US) -> None:
-        self._windows = QualityWindows(2, span_us)
-        self._left_out = 0
+        super().__init__(2, span_us)
 
     def take(self, user_id: str, placement: str, t: int, margins: np.ndarray, corrections: np.ndarray) -> None:
         """Take what was shown to a user at t (µs): calibrated margins [n] of the batch model, and corrections [n].
@@ -111,42 +109,12 @@ class ExpectedQuality:
         """
         both = np.stack([margins, margins + corrections], axis=1).astype(np.float64)
         sane = both[(np.abs(both) <= MAX_MARGIN).all(axis=1)]
-        tallies = self._windows.open(placement, t) if len(sane) else ()
+        tallies = self.open(placement, t) if len(sane) else ()
         if tallies:
             rows = Rows.of(np.full(len(sane), bucket_of(user_id)), sane)
             for tally in tallies:
                 tally.add(rows)
         self._left_out += len(both) - (len(sane) if tallies else 0)
-
-    def take_left_out(self) -> int:
-        """How many rows were left out since this was last asked."""
-        left_out, self._left_out = self._left_out, 0
-        return left_out
-
-    @property
-    def placements(self) -> tuple[str, ...]:
-        """The placements that have rows in held windows, by name."""
-        return self._windows.placements
-
-    def over(self, placement: str | None = None, since: int | None = None) -> Tally:
-        """What was shown in the held windows that begin at `since` (µs) or later, of a placement or of all."""
-        return self._windows.over(placement, since)
-
-    def changed(self) -> dict[str, tuple[float, ...] | None]:
-        """The numbers that differ from when this was last asked; None of what was forgotten since."""
-        return self._windows.changed()
-
-    def numbers(self) -> dict[str, tuple[float, ...]]:
-        """The whole state."""
-        return self._windows.numbers()
-
-    def restore(self, numbers: Numbers) -> None:
-        """Continue from the state, bit for bit."""
-        self._windows.restore(numbers)
-
-    def merge(self, numbers: Numbers) -> None:
-        """Add what was shown to another, in windows as long."""
-        self._windows.merge(numbers)
 
 
 def expected(tally: Tally, judged: Judged, effects: Effects | None = None, level: float = LEVEL) -> Expected:

@@ -21,7 +21,6 @@ from behavior.calibration import Calibration
 from behavior.event import DAY_US
 from scoring.crosses import MAX_MARGIN
 from scoring.example import Example
-from scoring.learners import Numbers
 from scoring.watching.calibration_curve import CalibrationError, Reliability, calibration_error, curve, recalibration
 from scoring.watching.margin_bins import Area, area
 from scoring.watching.quality_tally import POSITIVES, Judged, Rows, Sum, Tally, column, mean_of
@@ -68,7 +67,7 @@ class Gain:
         return self.log_loss.value < 0.0 if self.log_loss.excludes_zero else None
 
 
-class Quality:
+class Quality(QualityWindows):
     """Judges labelled examples in the order of the log.
 
     span_us    how long a window is, µs of event time
@@ -84,8 +83,7 @@ class Quality:
     """
 
     def __init__(self, span_us: int = DAY_US) -> None:
-        self._windows = QualityWindows(len(Judged), span_us)
-        self._left_out = 0
+        super().__init__(len(Judged), span_us)
 
     def take(self, example: Example, correction: float) -> None:
         """Judge an example before it is learned; `correction` is that of the learner as it is then, in logits.
@@ -97,7 +95,7 @@ class Quality:
             return
         is_sane = abs(example.margin) <= MAX_MARGIN and abs(correction) <= MAX_MARGIN
         base = self._base_margin()  # before a new window takes the oldest away
-        tallies = self._windows.open(example.placement, example.t) if is_sane else ()
+        tallies = self.open(example.placement, example.t) if is_sane else ()
         if not tallies:
             self._left_out += 1
             return
@@ -107,39 +105,9 @@ class Quality:
         for tally in tallies:
             tally.add(rows)
 
-    def take_left_out(self) -> int:
-        """How many labelled examples were left out since this was last asked."""
-        left_out, self._left_out = self._left_out, 0
-        return left_out
-
-    @property
-    def placements(self) -> tuple[str, ...]:
-        """The placements that have examples in held windows, by name."""
-        return self._windows.placements
-
-    def over(self, placement: str | None = None, since: int | None = None) -> Tally:
-        """What was judged in the held windows that begin at `since` (µs) or later, of a placement or of all."""
-        return self._windows.over(placement, since)
-
-    def changed(self) -> dict[str, tuple[float, ...] | None]:
-        """The numbers that differ from when this was last asked; None of what was forgotten since."""
-        return self._windows.changed()
-
-    def numbers(self) -> dict[str, tuple[float, ...]]:
-        """The whole state."""
-        return self._windows.numbers()
-
-    def restore(self, numbers: Numbers) -> None:
-        """Continue from the state, bit for bit."""
-        self._windows.restore(numbers)
-
-    def merge(self, numbers: Numbers) -> None:
-        """Add what another has judged, in windows as long."""
-        self._windows.merge(numbers)
-
     def _base_margin(self) -> float:
         """The logit of the share of positives, from half a row of each on."""
-        rows, positives = self._windows.counts
+        rows, positives = self.counts
         return math.log((positives + 0.5) / (rows - positives + 0.5))
 
 

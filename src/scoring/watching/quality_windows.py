@@ -17,7 +17,7 @@ _ALL, _PLACEMENT = "all", "placement"
 
 
 class QualityWindows:
-    """The tallies of tumbling windows.
+    """The tallies of tumbling windows; who judges rows, and adds them to what `open` gives, is built on it.
 
     judged    how many of `Judged` the tallies are of, from the first on
     span_us   how long a window is, µs of event time
@@ -30,6 +30,7 @@ class QualityWindows:
         self._apart: dict[str, dict[int, Tally]] = {}
         # Keys of tallies that differ from when this was last asked for.
         self._changed: set[str] = set()
+        self._left_out = 0
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -41,6 +42,11 @@ class QualityWindows:
     def placements(self) -> tuple[str, ...]:
         """The placements that have rows in held windows, by name."""
         return tuple(sorted(self._apart))
+
+    def take_left_out(self) -> int:
+        """How many rows were left out since this was last asked."""
+        left_out, self._left_out = self._left_out, 0
+        return left_out
 
     def open(self, placement: str, t: int) -> tuple[Tally, ...]:
         """The tallies that rows of this placement and time belong to; empty if they are older than what is held."""
