@@ -284,9 +284,9 @@ class Guard:
 
 def told(numbers: Numbers) -> tuple[int, tuple[str, ...]]:
     """How often harm was seen, and which personas rest, as a guard's numbers say."""
-    watches = {key: Watch.of(values) for key, values in numbers.items() if parts_of(key)[0] == _WATCH}
-    resting = (parts_of(key)[1] for key, watch in watches.items() if watch.resting)
-    return sum(watch.harms for watch in watches.values()), tuple(sorted(resting))
+    guard = Guard()
+    guard.restore({key: values for key, values in numbers.items() if parts_of(key)[0] == _WATCH})
+    return guard.harms, guard.resting_personas()
 
 
 def _adwin() -> Any:

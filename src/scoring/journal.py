@@ -31,7 +31,7 @@ IN_ONE_GO = 10
 # event must find the entry in the log before it.
 PAUSE_S = 0.05
 # Why entries are lost: the queue was full, the log did not take them, the process had to end before.
-FULL, LOG, ENDING = "full", "log", "ending"
+LOST_FOR = FULL, LOG, ENDING = "full", "log", "ending"
 
 
 class Journal:

@@ -15,7 +15,7 @@ from deployment.bundles import Bundles
 from scoring.answer import Answer
 from scoring.collect import Outcome
 from scoring.evaluator import Name
-from scoring.journal import Journal
+from scoring.journal import LOST_FOR, Journal
 from scoring.memory import Held
 from scoring.model import Bundle, load_bundle
 from scoring.stages import timed, timed_async
@@ -31,7 +31,7 @@ LATENESS = Histogram(
     buckets=(-0.05, -0.02, -0.01, 0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0),
 )
 SERVED_LOST = Counter("opportune_served_lost_total", "Served entries that did not reach the log.", ["reason"])
-for _reason in ("full", "log", "ending"):  # there from the beginning, so that the first loss is an increase too
+for _reason in LOST_FOR:  # there from the beginning, so that the first loss is an increase too
     SERVED_LOST.labels(_reason)
 BUNDLES_REFUSED = Counter("opportune_bundles_refused_total", "Bundles that could not be taken over.")
 PLACEMENTS_REFUSED = Counter("opportune_placements_refused_total", "Files of placements that could not be taken over.")

@@ -18,7 +18,7 @@ import msgspec
 from scipy.special import betainc, gammainc, gammaincc
 
 from behavior.event import DAY_US, SECOND_US
-from scoring.learners import Numbers
+from scoring.learners import Numbers, apart, joined
 from scoring.watching.floods import Flood
 from scoring.watching.page_hinkley import PageHinkley, threshold_of
 from scoring.watching.profile import Expected, Profile
@@ -35,6 +35,8 @@ BLOCK, BLOCKS_HALF = 12, 168.0
 TEACHES, LASTING_D = 0.02, 2.0
 # Evidence that an episode is over, in nats, and what one interval can give.
 OVER, MOST = 7.0, 4.0
+# The first part of the profile's keys in a detector's state.
+_PROFILE = "profile"
 
 
 class Kind(StrEnum):
@@ -155,7 +157,7 @@ class Detector:
 
     def numbers(self) -> dict[str, tuple[float, ...]]:
         """The whole state."""
-        found = {f"profile|{key}": each for key, each in self.profile.numbers().items()}
+        found = {joined(_PROFILE, key): each for key, each in self.profile.numbers().items()}
         found["slow"] = self._slow.numbers()
         found["detector"] = (*self._block, *self._since, *self._after, *self._ending)
         if self._episode:
@@ -166,8 +168,7 @@ class Detector:
 
     def restore(self, numbers: Numbers) -> None:
         """Continue from the state, bit for bit."""
-        own = {key.removeprefix("profile|"): each for key, each in numbers.items() if key.startswith("profile|")}
-        self.profile.restore(own)
+        self.profile.restore(apart(numbers)[_PROFILE])
         self._slow.restore(numbers["slow"])
         state = numbers["detector"]
         self._block, self._since = list(state[:3]), list(state[3:7])

@@ -157,7 +157,7 @@ class Profile:
         count, mean, mean_square, square, relative = self._moments
         least = 1.0 if self._whole else 0.0
         if count < 1.0:
-            return 1.0 if self._whole else 0.0, 1.0
+            return least, 1.0
         varied = mean_square - mean * mean / count
         alpha = (square - relative * mean / count) / varied if varied > 0.05 * mean_square else 0.0
         alpha = min(max(alpha, 0.0), square / mean_square)

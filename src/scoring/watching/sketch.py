@@ -45,15 +45,11 @@ class Bins(msgspec.Struct, frozen=True, tag="numbers"):
         """How many cells there are for what is not missing."""
         return len(self.edges) + 1
 
-    def placed(self, column: Column) -> npt.NDArray[np.int64]:
-        """int64[n], the cell of each row; `cells` for what is missing."""
+    def placed(self, column: Column) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """int64[n], the cell of each row, `cells` for what is missing; bool[n], whether it is unseen."""
         found = np.searchsorted(np.asarray(self.edges, np.float64), column, side="right")
         found[np.isnan(column)] = self.cells
-        return found
-
-    def unseen(self, column: Column) -> npt.NDArray[np.bool_]:
-        """bool[n], whether a row is there and outside the range of the reference."""
-        return (column < self.low) | (column > self.high)
+        return found, (column < self.low) | (column > self.high)
 
 
 class Values(msgspec.Struct, frozen=True, tag="categories"):
@@ -70,17 +66,15 @@ class Values(msgspec.Struct, frozen=True, tag="categories"):
         """How many cells there are for what is not missing."""
         return len(self.frequent) + 1
 
-    def placed(self, column: Column) -> npt.NDArray[np.int64]:
-        """int64[n], the cell of each row; `cells` for what is missing."""
+    def placed(self, column: Column) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """int64[n], the cell of each row, `cells` for what is missing; bool[n], whether it is unseen."""
+        others = len(self.frequent)
         places = {value: place for place, value in enumerate(self.frequent)} | {"": self.cells}
-        values, inverse = np.unique(column, return_inverse=True)
-        return np.array([places.get(str(each), len(self.frequent)) for each in values], np.int64)[inverse]
-
-    def unseen(self, column: Column) -> npt.NDArray[np.bool_]:
-        """bool[n], whether a row is there and no value of the reference."""
-        known = {"", *self.frequent, *self.rare}
-        values, inverse = np.unique(column, return_inverse=True)
-        return np.array([str(each) not in known for each in values], np.bool_)[inverse]
+        known = places.keys() | set(self.rare)
+        distinct, inverse = np.unique(column, return_inverse=True)
+        values = distinct.tolist()
+        cells = np.array([places.get(each, others) for each in values], np.int64)[inverse]
+        return cells, np.array([each not in known for each in values], np.bool_)[inverse]
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -127,8 +121,8 @@ class Sketch:
     def add(self, column: Column, users: npt.NDArray[np.integer]) -> None:
         """Count rows; `users` are integers, evenly spread, the same for all rows of a user."""
         scale = self.reference.scale
-        unseen = scale.unseen(column)
-        self.counts += _counted(scale.placed(column), unseen, users, scale.cells)
+        placed, unseen = scale.placed(column)
+        self.counts += _counted(placed, unseen, users, scale.cells)
         if isinstance(scale, Values) and unseen.any():
             names, rows = np.unique(column[unseen], return_counts=True)
             self._name({str(name): float(each) for name, each in zip(names, rows, strict=True)})
@@ -168,8 +162,9 @@ def reference_of(column: Column, users: npt.NDArray[np.integer]) -> Reference:
     Raises BadInput for a sample in which no row has a value.
     """
     scale = _values_of(column) if column.dtype.kind == "U" else _bins_of(np.asarray(column, np.float64))
+    placed, _ = scale.placed(column)
     alone = _seen_in_one_block(column, users % BLOCKS)
-    return Reference(scale, tuple(map(tuple, _counted(scale.placed(column), alone, users, scale.cells).tolist())))
+    return Reference(scale, tuple(map(tuple, _counted(placed, alone, users, scale.cells).tolist())))
 
 
 def _counted(
