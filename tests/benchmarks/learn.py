@@ -13,11 +13,9 @@ echo waits for one write to disk, a change for two.
 import asyncio
 import itertools
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,6 +42,7 @@ from scoring.learn import learning_of
 from scoring.learning import begin
 from scoring.residuals import Residuals
 from tests.benchmarks.year import POLICY
+from tests.scoring.server_processes import learner_process
 from tests.scoring.shown import served
 from tests.scoring.small import PLAN, purchase, settings_in
 
@@ -91,7 +90,7 @@ def measure(home: Path, rounds: int) -> LearnBench:
         for number in range(rounds):
             settings = _settings(Path(directory) / f"{number}", server.url, f"bench-{number}")
             rates.append(_labelled(settings.replaced(redis_prefix=f"bench-labelled-{number}")))
-            with _learner_process(settings):
+            with learner_process(settings):
                 delays = uvloop.run(_delays(settings, number))
             changed.append(np.percentile(delays[0], (50, 99)))
             echo.append(np.percentile(delays[1], (50, 99)))
@@ -247,18 +246,6 @@ async def _until_read(asking: Any, keys: Keys) -> None:
         if time.perf_counter() > deadline:
             raise OpportuneError("the learner has not read the log within 60 s")
         await asyncio.sleep(0.05)
-
-
-@contextmanager
-def _learner_process(settings: Settings) -> Iterator[None]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "opportune", "learn"], env=settings.child_environment(), stderr=subprocess.DEVNULL
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 # ------------------------------------------------------------------------------------------------ how many, how long

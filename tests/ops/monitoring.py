@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,7 @@ def monitored(home: Path, targets: Mapping[str, str]) -> Iterator[Webhook]:
     missing = [name for name in BINARIES if shutil.which(name) is None]
     if missing:
         pytest.fail(f"{' and '.join(missing)} missing; install them, on Debian: apt-get install {' '.join(BINARIES)}")
-    webhook = Webhook()
-    with ReservedPort(HOST) as ours, ReservedPort(HOST) as theirs:
+    with closing(Webhook()) as webhook, ReservedPort(HOST) as ours, ReservedPort(HOST) as theirs:
         alerting = _written(home / "alertmanager.yml", _of_alertmanager(webhook.url))
         scraping = _written(home / "prometheus.yml", _of_prometheus(targets, f"{HOST}:{theirs.port}"))
         alertmanager = ["prometheus-alertmanager", f"--config.file={alerting}", f"--storage.path={home / 'alerts'}",
@@ -79,7 +78,6 @@ def monitored(home: Path, targets: Mapping[str, str]) -> Iterator[Webhook]:
                       f"--web.listen-address={HOST}:{ours.port}"]  # fmt: skip
         with _running(alertmanager, theirs.port, home), _running(prometheus, ours.port, home):
             yield webhook
-    webhook.close()
 
 
 def wait_until_answers(url: str, within_s: float = 60.0) -> None:

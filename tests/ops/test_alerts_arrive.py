@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from deployment.leash import leashed
 from deployment.ports import ReservedPort
 from deployment.redis_server import RedisServer, redis_server
 from deployment.settings import Settings
 from tests.ops.monitoring import HOST, Webhook, monitored, wait_until_answers
-from tests.scoring.server_processes import ServerProcess, ready_to_serve
+from tests.scoring.server_processes import ServerProcess, learner_process, ready_to_serve
 from tests.scoring.small import settings_in
 
 pytestmark = [pytest.mark.ops, pytest.mark.timeout(300)]
@@ -43,19 +42,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     home = tmp_path_factory.mktemp("ops")
     with redis_server(home / "redis") as redis, ReservedPort(HOST) as of_serve, ReservedPort(HOST) as of_learn:
         settings = ready_to_serve(settings_in(home, redis.url, "ops"))
-        learner = subprocess.Popen(
-            leashed([sys.executable, "-m", "opportune", "learn"]),
-            env=settings.replaced(metrics_port=of_learn.port).child_environment(), stderr=subprocess.DEVNULL,
-        )  # fmt: skip
         targets = {"serve": f"{HOST}:{of_serve.port}", "learn": f"{HOST}:{of_learn.port}"}
-        with ServerProcess(settings, metrics_port=of_serve.port) as server:
+        with (
+            learner_process(settings.replaced(metrics_port=of_learn.port)),
+            ServerProcess(settings, metrics_port=of_serve.port) as server,
+        ):
             for target in targets.values():
                 wait_until_answers(f"http://{target}/metrics")
             with monitored(home, targets) as webhook:
                 time.sleep(5)  # some scrapes of how it is when all is well
                 yield Watched(settings, redis, server, webhook)
-        learner.terminate()
-        learner.wait(30)
 
 
 def test_a_frozen_learner(watched: Watched) -> None:

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 import grpc
@@ -101,6 +102,20 @@ class ServerProcess:
                 leashed([sys.executable, "-m", "opportune", "serve"]),
                 env=self._settings.child_environment(), stdout=log, stderr=log,
             )  # fmt: skip
+
+
+@contextmanager
+def learner_process(settings: Settings) -> Iterator[None]:
+    """`opportune learn` until the block ends."""
+    process = subprocess.Popen(
+        leashed([sys.executable, "-m", "opportune", "learn"]),
+        env=settings.child_environment(), stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def is_serving(address: str) -> bool:
